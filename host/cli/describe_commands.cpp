@@ -1,0 +1,227 @@
+#include <torch/version.h>
+
+#include <cstdio>
+#include <iostream>
+#include <thread>
+
+#include "host/cli/commands.h"
+#include "host/model/program_model.h"
+#include "host/model/torchscript/loader.h"
+#include "host/pipeline/schema.h"
+#include "host/run/fingerprint.h"
+#include "host/store/store.h"
+
+namespace microtome::host {
+namespace {
+
+std::string joined(const std::vector<std::string>& words, const char* separator) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+  return text;
+}
+
+void describe_port(const PortDescription& port) {
+  std::cout << "    " << port.name << " (" << joined(port.kinds, " or ")
+            << (port.optional ? ", optional" : "") << (port.many ? ", takes a whole matrix" : "")
+            << ")  " << port.doc << '\n';
+}
+
+void describe_parameter(const ParameterDescription& parameter) {
+  std::cout << "    " << parameter.name << "  " << parameter.type;
+  if (!parameter.choices.empty()) std::cout << ": " << joined(parameter.choices, " | ");
+  if (parameter.required) std::cout << ", required";
+  if (!parameter.default_value.is_null())
+    std::cout << ", default " << to_json(parameter.default_value);
+  if (parameter.minimum && parameter.maximum) {
+    std::cout << ", from " << *parameter.minimum << " to " << *parameter.maximum;
+  } else if (parameter.minimum) {
+    std::cout << ", at least " << *parameter.minimum;
+  }
+  if (!parameter.unit.empty()) std::cout << ", unit: " << parameter.unit;
+  std::cout << "\n        " << parameter.doc << '\n';
+}
+
+void describe_stage(const StageDescription& stage) {
+  std::cout << stage.type << ": " << stage.summary << '\n';
+  if (!stage.details.empty()) std::cout << "  " << stage.details << '\n';
+  for (const std::string& paper : stage.papers) std::cout << "  Paper: " << paper << '\n';
+  std::cout << "  inputs\n";
+  for (const PortDescription& port : stage.inputs) describe_port(port);
+  std::cout << "  outputs\n";
+  for (const PortDescription& port : stage.outputs) describe_port(port);
+  std::cout << "  parameters\n";
+  for (const ParameterDescription& parameter : stage.parameters) describe_parameter(parameter);
+}
+
+/// `x=1x3x32x32` or `tokens=1x3:int64`.
+std::pair<std::string, at::Tensor> example_input(const std::string& text) {
+  const auto equals = text.find('=');
+  if (equals == std::string::npos)
+    throw Error("--input: expected name=1x3x32x32, found \"" + text + "\"");
+  std::string sizes = text.substr(equals + 1);
+  at::ScalarType type = at::kFloat;
+  if (const auto colon = sizes.find(':'); colon != std::string::npos) {
+    const std::string name = sizes.substr(colon + 1);
+    if (name != "int64" && name != "float32")
+      throw Error("--input: the type is int64 or float32, not \"" + name + "\"");
+    type = name == "int64" ? at::kLong : at::kFloat;
+    sizes = sizes.substr(0, colon);
+  }
+  std::vector<std::int64_t> shape;
+  std::size_t from = 0;
+  while (from <= sizes.size()) {
+    const std::size_t to = std::min(sizes.find('x', from), sizes.size());
+    char* end = nullptr;
+    const std::string number = sizes.substr(from, to - from);
+    const long long size = std::strtoll(number.c_str(), &end, 10);
+    if (number.empty() || *end != 0 || size < 1 || size > 1'000'000)
+      throw Error("--input: \"" + text + "\" has no shape such as 1x3x32x32");
+    shape.push_back(size);
+    from = to + 1;
+  }
+  return {text.substr(0, equals), type == at::kLong ? at::zeros(shape, type) : at::randn(shape)};
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    text += (i == 0 ? "N" : " x " + std::to_string(shape[i]));
+  return text;
+}
+
+}  // namespace
+
+ExitStatus plugins_command(const std::optional<std::string>& name, Catalog& catalog) {
+  if (!name) {
+    bool refused = false;
+    for (const PluginFile& plugin : catalog.plugins()) {
+      if (plugin.refusal.empty()) {
+        std::cout << plugin.name << ' ' << plugin.version << "  "
+                  << joined(plugin.stage_types, ", ") << "\n    " << plugin.path.string() << '\n';
+      } else {
+        refused = true;
+        std::cerr << plugin.path.string() << ": refused: " << plugin.refusal << '\n';
+      }
+    }
+    if (catalog.plugins().empty())
+      std::cout << "no plugin is installed; see microtome doctor for where they are looked for\n";
+    return refused ? ExitStatus::plugin_refused : ExitStatus::done;
+  }
+  bool found = false;
+  std::vector<std::string> names = catalog.stage_types();
+  for (const PluginFile& plugin : catalog.plugins()) {
+    names.push_back(plugin.name);
+    for (const std::string& type : plugin.stage_types) {
+      if (plugin.name != *name && type != *name) continue;
+      if (found) std::cout << '\n';
+      describe_stage(catalog.stage_type(type).description());
+      found = true;
+    }
+  }
+  if (!found)
+    throw Error("there is no plugin or stage type \"" + *name + "\"" + suggestion(*name, names));
+  return ExitStatus::done;
+}
+
+ExitStatus layers_command(const LayersArguments& arguments) {
+  const ProgramModel model("", torchscript::load(arguments.model), {}, at::kCPU);
+  std::vector<std::string> names;
+  for (const PortInfo& input : model.inputs()) names.push_back(input.name);
+  std::vector<at::Tensor> examples(names.size());
+  for (const std::string& text : arguments.inputs) {
+    auto [name, value] = example_input(text);
+    auto found = std::find(names.begin(), names.end(), name);
+    // A model with one input needs no name that its author never saw.
+    if (found == names.end() && names.size() == 1) found = names.begin();
+    if (found == names.end())
+      throw Error("--input: the model has no input \"" + name + "\"" + suggestion(name, names));
+    examples[static_cast<std::size_t>(found - names.begin())] = value;
+  }
+  const bool complete = std::all_of(examples.begin(), examples.end(),
+                                    [](const at::Tensor& example) { return example.defined(); });
+  if (!arguments.inputs.empty() && !complete)
+    throw Error("--input: give a shape for each of " + joined(names, ", "));
+  if (complete) model.learn_shapes(examples);
+  std::size_t width = 10;
+  for (const HookPointInfo& hook : model.hook_points()) width = std::max(width, hook.name.size());
+  for (const HookPointInfo& hook : model.hook_points()) {
+    std::printf(
+        "%-*s  %-24s  %s\n", static_cast<int>(width), hook.name.c_str(), hook.operation.c_str(),
+        hook.shape.empty()
+            ? ""
+            : (shape_text(hook.shape) +
+               (hook.type == at::kFloat ? "" : std::string("  ") + c10::toString(hook.type)))
+                  .c_str());
+  }
+  if (!complete)
+    std::printf("inputs: %s; give --input %s=1x3x32x32 for shapes\n", joined(names, ", ").c_str(),
+                names[0].c_str());
+  if (!arguments.verify) return ExitStatus::done;
+  if (!complete) throw Error("--verify needs --input for each of " + joined(names, ", "));
+  NamedTensors inputs;
+  for (std::size_t i = 0; i < names.size(); ++i) inputs.set(names[i], examples[i]);
+  const auto original = torchscript::run_original(arguments.model, examples);
+  const Recording recording = model.run(inputs, {});
+  double largest = 0;
+  std::size_t i = 0;
+  for (const auto& [name, value] : recording.outputs) {
+    const double scale = std::max(1e-30, original.at(i).abs().max().item().toDouble());
+    largest = std::max(largest, (original.at(i) - value).abs().max().item().toDouble() / scale);
+    ++i;
+  }
+  std::printf("verify: largest difference from the original %.3g of the largest output\n", largest);
+  return largest <= 1e-5 ? ExitStatus::done : ExitStatus::stage_failed;
+}
+
+ExitStatus schema_command(Catalog& catalog) {
+  std::vector<const StageDescription*> stages;
+  for (const std::string& type : catalog.stage_types())
+    stages.push_back(&catalog.stage_type(type).description());
+  std::cout << to_json(pipeline_schema(stages), 2) << '\n';
+  return ExitStatus::done;
+}
+
+ExitStatus doctor_command(const SearchPath& path, Catalog& catalog) {
+  bool well = true;
+  const auto complain = [&](const std::string& what) {
+    well = false;
+    std::cout << "  WRONG: " << what << '\n';
+  };
+  std::cout << "microtome SDK " << sdk_major << '.' << sdk_minor << ", LibTorch " << TORCH_VERSION
+            << ", C++ ABI " << abi_tag << '\n';
+  const std::string blas = blas_library().string();
+  std::cout << "BLAS: " << (blas.empty() ? "not found" : blas) << '\n';
+  if (blas.find("openblas") == std::string::npos) {
+    complain(
+        "LibTorch does not call OpenBLAS; install libopenblas0-openmp and choose it with "
+        "update-alternatives --config libblas.so.3-x86_64-linux-gnu");
+  } else if (blas.find("pthread") != std::string::npos) {
+    complain(
+        "this OpenBLAS has a thread pool of its own, which oversubscribes; install "
+        "libopenblas0-openmp");
+  }
+  std::cout << "threads: " << std::thread::hardware_concurrency() << " cores, "
+            << at::get_num_threads() << " inside of an operator\n";
+  std::cout << "devices: cpu (" << cpu_capability() << ")" << (at::hasCUDA() ? ", cuda" : "")
+            << '\n';
+  std::cout << "store: " << Store::default_root().string() << '\n';
+  std::cout << "plugin folders, in this order\n";
+  for (const auto& folder : path.folders) {
+    std::error_code code;
+    std::cout << "  " << folder.string()
+              << (std::filesystem::is_directory(folder, code) ? "" : " (absent)") << '\n';
+  }
+  std::cout << "plugins\n";
+  for (const PluginFile& plugin : catalog.plugins()) {
+    if (plugin.refusal.empty()) {
+      std::cout << "  " << plugin.name << ' ' << plugin.version << '\n';
+    } else {
+      complain(plugin.path.string() + ": " + plugin.refusal);
+    }
+  }
+  std::cout << "numerics fingerprint: " << to_json(numerics_fingerprint({}, at::kCPU)) << '\n';
+  std::cout << (well ? "all well\n" : "see the lines marked WRONG\n");
+  return well ? ExitStatus::done : ExitStatus::stage_failed;
+}
+
+}  // namespace microtome::host

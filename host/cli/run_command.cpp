@@ -1,0 +1,122 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <thread>
+
+#include "host/cli/commands.h"
+#include "host/pipeline/checker.h"
+#include "host/run/runner.h"
+#include "host/store/store.h"
+
+namespace microtome::host {
+
+at::Device parse_device(const std::string& text) {
+  try {
+    const at::Device device(text);
+    if (device.is_cpu()) return device;
+    if (device.is_cuda() && at::hasCUDA()) return device;
+  } catch (const c10::Error&) {
+    throw Error("--device: \"" + text + "\" is no device; write cpu, cuda or cuda:0");
+  }
+  throw Error("--device: this LibTorch has no " + text);
+}
+
+void print_problems(const Problems& problems, const std::string& file) {
+  std::vector<Problem> sorted = problems.list();
+  std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.location.line, a.location.column) <
+           std::tie(b.location.line, b.location.column);
+  });
+  for (const Problem& problem : sorted) {
+    const Location& place = problem.location;
+    std::cerr << (place.file.empty() ? file : place.file);
+    if (place.known()) std::cerr << ':' << place.line << ':' << place.column;
+    std::cerr << ": error: " << problem.message << '\n';
+  }
+  std::cerr << problems.size() << (problems.size() == 1 ? " mistake" : " mistakes")
+            << "; nothing was run\n";
+}
+
+namespace {
+
+/// Checks a pipeline; prints what is wrong.
+std::optional<PlannedPipeline> checked(const RunArguments& arguments, Catalog& catalog,
+                                       ExitStatus& status) {
+  Problems problems;
+  const at::Device device = parse_device(arguments.device);
+  Pipeline pipeline = read_pipeline(arguments.file, arguments.overrides, problems);
+  // Without a structure, errors of what it refers to would only repeat it.
+  PlannedPipeline planned = check_pipeline(std::move(pipeline), catalog, device, problems);
+  if (problems.empty()) return planned;
+  print_problems(problems, arguments.file);
+  status = planned.plugin_refused ? ExitStatus::plugin_refused : ExitStatus::wrong_input;
+  return std::nullopt;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const std::int64_t size : shape)
+    text += (text.empty() ? "" : " x ") + (size < 0 ? "N" : std::to_string(size));
+  return text;
+}
+
+}  // namespace
+
+ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
+  ExitStatus status = ExitStatus::done;
+  const auto planned = checked(arguments, catalog, status);
+  if (!planned) return status;
+  std::cout << planned->pipeline.name << ": " << planned->stages.size()
+            << " stages, in this order\n";
+  for (const std::size_t i : planned->order) {
+    const PlannedStage& stage = planned->stages[i];
+    std::cout << "  " << stage.id << " (" << stage.type->description().type << ")";
+    if (stage.plan.gradients) std::cout << ", gradients";
+    if (stage.plan.random) std::cout << ", random";
+    std::cout << '\n';
+    for (const OutputPlan& output : stage.plan.outputs) {
+      std::cout << "    " << output.port << ": " << output.kind << '\n';
+      for (const TensorInfo& tensor : output.tensors) {
+        std::cout << "      " << tensor.name << "  " << c10::toString(tensor.type) << "  "
+                  << shape_text(tensor.shape) << '\n';
+      }
+    }
+  }
+  return ExitStatus::done;
+}
+
+ExitStatus run_command(const RunArguments& arguments, Catalog& catalog,
+                       Cancellation& cancellation) {
+  ExitStatus status = ExitStatus::done;
+  const auto planned = checked(arguments, catalog, status);
+  if (!planned) return status;
+  RunOptions options;
+  options.jobs =
+      arguments.jobs > 0 ? arguments.jobs : std::max(1U, std::thread::hardware_concurrency());
+  options.device = parse_device(arguments.device);
+  options.only = arguments.only;
+  options.fresh = arguments.fresh;
+  options.runs = arguments.runs;
+  options.store =
+      arguments.store.empty() ? Store::default_root() : std::filesystem::path(arguments.store);
+  Journal journal(arguments.journal);
+  const RunSummary summary = run_pipeline(*planned, catalog, options, cancellation, journal, [] {
+    std::cerr << "interrupted; run the same command again to go on\n";
+    _exit(static_cast<int>(ExitStatus::interrupted));
+  });
+  journal.close();
+  std::cout << summary.folder.string() << '\n';
+  switch (summary.result) {
+    case RunResult::done:
+      return ExitStatus::done;
+    case RunResult::failed:
+      return ExitStatus::stage_failed;
+    case RunResult::interrupted:
+      break;
+  }
+  std::cerr << "interrupted; run the same command again to go on\n";
+  return ExitStatus::interrupted;
+}
+
+}  // namespace microtome::host

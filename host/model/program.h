@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "microtome/graph.h"
+#include "microtome/hook_point.h"
+#include "microtome/tensor.h"
+
+namespace microtome::host {
+
+/// Values are numbered from 0 in each program; constants are -1, -2, ...
+using ValueId = std::int32_t;
+using Stack = std::vector<c10::IValue>;
+/// Takes its arguments from the end of the stack and leaves its results there.
+using Operation = std::function<void(Stack&)>;
+
+struct Node;
+
+struct Block {
+  std::vector<ValueId> parameters;
+  std::vector<Node> nodes;
+  std::vector<ValueId> results;
+};
+
+/// One step. Every value is written once: what was in place in the model is out of place here.
+struct Node {
+  enum class Kind {
+    operation,
+    identity,  ///< gives a value another name, so that it can be replaced for some readers alone
+    branch,    ///< inputs: condition; blocks: then, else
+    loop,      ///< inputs: most trips, condition, carried...; block: trip, carried... -> condition,
+               ///< carried...
+    raise,     ///< the model's own exception
+  };
+  Kind kind = Kind::operation;
+  GraphNode info;  ///< inputs and outputs there are the same ids
+  std::vector<ValueId> inputs;
+  std::vector<ValueId> outputs;
+  Operation call;
+  std::vector<Block> blocks;
+  std::vector<ValueId> last_uses;  ///< values of the same block that nothing reads afterwards
+};
+
+/// A place where a value can be hooked.
+struct HookSite {
+  HookPoint name;  ///< without selector
+  ValueId value = 0;
+  std::string operation;  ///< what makes it
+  bool tensor = true;
+  bool in_loop = false;  ///< made in a loop: `@k` is the k-th time
+};
+
+struct ProgramPort {
+  std::string name;
+  ValueId value = 0;
+};
+
+/// A model as its operators in execution order, whatever it was loaded from.
+struct Program {
+  Block body;
+  std::int32_t value_count = 0;
+  std::vector<c10::IValue> constants;
+  std::vector<ProgramPort> inputs;
+  std::vector<ProgramPort> outputs;
+  std::vector<HookSite> sites;
+
+  const c10::IValue& constant(ValueId id) const {
+    return constants[static_cast<std::size_t>(-id - 1)];
+  }
+};
+
+/// Fills `last_uses`, so that a run keeps no value longer than it is read. Call once, when
+/// complete.
+void find_last_uses(Program& program);
+
+/// Adds `(x - mean) / std` by channel before the input `input`: hook point `pixels` before, the
+/// hook points of the input after.
+void add_normalisation(Program& program, const at::Tensor& mean, const at::Tensor& std);
+
+/// Moves the constants.
+void move_to(Program& program, at::Device device);
+
+}  // namespace microtome::host

@@ -1,0 +1,461 @@
+#include "host/pipeline/checker.h"
+
+#include <algorithm>
+#include <set>
+
+namespace microtome::host {
+namespace {
+
+/// `name`, `name.detail`, `name[k=v,...]`, `name[k=v,...].detail`
+struct Reference {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> element;
+  bool has_element = false;
+  std::string detail;
+};
+
+Reference parse_reference(const InputText& input) {
+  Reference reference;
+  const std::string& text = input.text;
+  const std::size_t end = std::min(text.find_first_of(".["), text.size());
+  reference.name = text.substr(0, end);
+  std::size_t at = end;
+  if (at < text.size() && text[at] == '[') {
+    const std::size_t close = text.find(']', at);
+    if (close == std::string::npos)
+      throw Error(input.location, "\"" + text + "\" lacks a closing bracket");
+    reference.has_element = true;
+    std::string inside = text.substr(at + 1, close - at - 1);
+    while (!inside.empty()) {
+      const std::size_t comma = std::min(inside.find(','), inside.size());
+      const std::string part = inside.substr(0, comma);
+      const auto equals = part.find('=');
+      if (equals == std::string::npos)
+        throw Error(input.location, "\"" + text + "\": expected key=value in brackets");
+      reference.element.emplace_back(part.substr(0, equals), part.substr(equals + 1));
+      inside = comma == inside.size() ? "" : inside.substr(comma + 1);
+    }
+    at = close + 1;
+  }
+  if (at < text.size()) {
+    if (text[at] != '.' || at + 1 == text.size())
+      throw Error(input.location,
+                  "\"" + text + "\" is no input; write name, name.field or name[key=value]");
+    reference.detail = text.substr(at + 1);
+  }
+  return reference;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " or ") + word;
+  return text;
+}
+
+/// What a stage's inputs are, for its plan.
+class Inputs final : public PlanInputs {
+ public:
+  Inputs(const PlannedStage& stage, const PlannedPipeline& planned, Problems& problems)
+      : stage_(stage), planned_(planned), problems_(problems) {}
+  Problems& problems() const override { return problems_; }
+  bool connected(const std::string& port) const override {
+    return stage_.connections.contains(port);
+  }
+  const Model* model(const std::string& port) const override {
+    const Connection* connection = find(port, Connection::Kind::model);
+    if (connection == nullptr) return nullptr;
+    const auto found = planned_.resources.models.find(connection->name);
+    return found == planned_.resources.models.end() ? nullptr : found->second.model.get();
+  }
+  const DatasetInfo* dataset(const std::string& port) const override {
+    const auto found = stage_.connections.find(port);
+    if (found == stage_.connections.end()) return nullptr;
+    const auto data = planned_.resources.datasets.find(found->second.name);
+    return data == planned_.resources.datasets.end() ? nullptr : &data->second->info();
+  }
+  const OutputPlan* artifact(const std::string& port) const override {
+    const Connection* connection = find(port, Connection::Kind::artifact);
+    if (connection == nullptr || connection->stages.empty()) return nullptr;
+    for (const OutputPlan& output : planned_.stages[connection->stages[0]].plan.outputs) {
+      if (output.port == connection->output) return &output;
+    }
+    return nullptr;
+  }
+
+ private:
+  const Connection* find(const std::string& port, Connection::Kind kind) const {
+    const auto found = stage_.connections.find(port);
+    return found == stage_.connections.end() || found->second.kind != kind ? nullptr
+                                                                           : &found->second;
+  }
+  const PlannedStage& stage_;
+  const PlannedPipeline& planned_;
+  Problems& problems_;
+};
+
+class Checker {
+ public:
+  Checker(Pipeline pipeline, Catalog& catalog, at::Device device, Problems& problems)
+      : catalog_(catalog), problems_(problems) {
+    planned_.pipeline = std::move(pipeline);
+    planned_.resources = open_resources(planned_.pipeline, device, problems);
+  }
+
+  PlannedPipeline check() {
+    planned_.stages.resize(planned_.pipeline.stages.size());
+    for (std::size_t i = 0; i < planned_.stages.size(); ++i) make(i);
+    for (std::size_t i = 0; i < planned_.stages.size(); ++i) connect(i);
+    sort();
+    for (const std::size_t i : planned_.order) plan(i);
+    return std::move(planned_);
+  }
+
+ private:
+  const StageNode& node(std::size_t i) const { return planned_.pipeline.stages[i]; }
+
+  const StageType* type_of(const std::string& uses, const Location& location) {
+    try {
+      return &catalog_.stage_type(uses);
+    } catch (const PluginRefused& error) {
+      planned_.plugin_refused = true;
+      problems_.add(location, error.what());
+    } catch (const Error& error) {
+      problems_.add(location, error.what());
+    }
+    return nullptr;
+  }
+
+  ReadContext context_for(PlannedStage& stage) {
+    return {problems_,
+            [this, &stage](const std::string& uses, const Value& with,
+                           const Location& location) -> std::shared_ptr<Stage> {
+              const StageType* type = type_of(uses, location);
+              if (type == nullptr) return nullptr;
+              stage.nested_types.push_back(uses);
+              ReadContext inner = context_for(stage);
+              return make_stage(*type, with, inner);
+            }};
+  }
+
+  /// What a stage's constructor refuses is a mistake in its parameters.
+  std::unique_ptr<Stage> make_stage(const StageType& type, const Value& with,
+                                    ReadContext& context) {
+    try {
+      return type.make(with, context);
+    } catch (const Error& error) {
+      problems_.add(error.location().known() ? error.location() : with.location(), error.what());
+    } catch (const std::exception& error) {
+      problems_.add(with.location(),
+                    "the plugin can't make the stage: " + std::string(error.what()));
+    }
+    return nullptr;
+  }
+
+  void make(std::size_t i) {
+    PlannedStage& stage = planned_.stages[i];
+    stage.id = node(i).id;
+    if (node(i).uses.empty()) return;
+    stage.type = type_of(node(i).uses, node(i).uses_location);
+    if (stage.type == nullptr) return;
+    ReadContext context = context_for(stage);
+    stage.stage = make_stage(*stage.type, node(i).with, context);
+    stage.parameters = canonical_parameters(stage.type->description(), node(i).with);
+  }
+
+  void connect(std::size_t i) {
+    const StageType* type = planned_.stages[i].type;
+    for (const InputText& input : node(i).inputs) {
+      const PortDescription* port = nullptr;
+      if (type != nullptr) {
+        port = type->description().input(input.port);
+        if (port == nullptr) {
+          std::vector<std::string> names;
+          for (const PortDescription& known : type->description().inputs)
+            names.push_back(known.name);
+          problems_.add(input.location, "\"" + node(i).uses + "\" has no input \"" + input.port +
+                                            "\"" + suggestion(input.port, names));
+          continue;
+        }
+      }
+      try {
+        connect(i, input, port);
+      } catch (const Error& error) {
+        problems_.add(input.location, error.what());
+      }
+    }
+    if (type == nullptr) return;
+    for (const PortDescription& port : type->description().inputs) {
+      const bool given =
+          std::any_of(node(i).inputs.begin(), node(i).inputs.end(),
+                      [&](const InputText& input) { return input.port == port.name; });
+      if (!given && !port.optional) {
+        problems_.add(node(i).location, "the stage \"" + node(i).name + "\" lacks the input \"" +
+                                            port.name + "\" (" + joined(port.kinds) +
+                                            "): " + port.doc);
+      }
+    }
+  }
+
+  void connect(std::size_t i, const InputText& input, const PortDescription* port) {
+    const Reference reference = parse_reference(input);
+    Connection connection;
+    const auto declared = [&](const std::vector<Declaration>& all) {
+      return std::any_of(all.begin(), all.end(), [&](const Declaration& declaration) {
+        return declaration.name == reference.name;
+      });
+    };
+    std::string kind;
+    connection.name = reference.name;
+    if (declared(planned_.pipeline.models)) {
+      if (!reference.detail.empty())
+        throw Error("the model \"" + reference.name + "\" has no parts; write \"" + reference.name +
+                    "\"");
+      connection.kind = Connection::Kind::model;
+      kind = kind::model;
+    } else if (declared(planned_.pipeline.datasets)) {
+      connection.kind =
+          reference.detail.empty() ? Connection::Kind::dataset : Connection::Kind::field;
+      connection.field = reference.detail;
+      kind = reference.detail.empty() ? kind::dataset : kind::field;
+      check_field(connection);
+    } else {
+      find_stages(i, reference, connection, port);
+      kind = artifact_kind(connection, reference);
+    }
+    if (port != nullptr && !kind.empty() &&
+        std::find(port->kinds.begin(), port->kinds.end(), kind) == port->kinds.end()) {
+      throw Error("the input \"" + input.port + "\" takes " + joined(port->kinds) + ", but \"" +
+                  input.text + "\" is " + kind);
+    }
+    planned_.stages[i].connections[input.port] = std::move(connection);
+  }
+
+  void check_field(const Connection& connection) {
+    const auto found = planned_.resources.datasets.find(connection.name);
+    if (connection.field.empty() || found == planned_.resources.datasets.end()) return;
+    const DatasetInfo& info = found->second->info();
+    if (info.find(connection.field) != nullptr) return;
+    std::vector<std::string> names;
+    for (const FieldInfo& field : info.fields) names.push_back(field.name);
+    throw Error("the dataset \"" + connection.name + "\" has no field \"" + connection.field +
+                "\"" + suggestion(connection.field, names));
+  }
+
+  void find_stages(std::size_t i, const Reference& reference, Connection& connection,
+                   const PortDescription* port) {
+    connection.kind = Connection::Kind::artifact;
+    std::vector<std::string> names, members;
+    for (const Declaration& model : planned_.pipeline.models) names.push_back(model.name);
+    for (const Declaration& dataset : planned_.pipeline.datasets) names.push_back(dataset.name);
+    for (std::size_t k = 0; k < planned_.stages.size(); ++k) {
+      names.push_back(node(k).name);
+      if (node(k).name != reference.name) continue;
+      members.push_back(node(k).id);
+      const bool wanted =
+          std::all_of(reference.element.begin(), reference.element.end(), [&](const auto& part) {
+            return std::find(node(k).element.begin(), node(k).element.end(), part) !=
+                   node(k).element.end();
+          });
+      if (wanted) connection.stages.push_back(k);
+    }
+    if (members.empty())
+      throw Error("there is no model, dataset or stage \"" + reference.name + "\"" +
+                  suggestion(reference.name, names));
+    if (connection.stages.empty())
+      throw Error("no element of \"" + reference.name + "\" matches" + suggestion("", members));
+    if (connection.stages.size() > 1 && (port == nullptr || !port->many)) {
+      throw Error(
+          "\"" + reference.name + "\" is a matrix of " + std::to_string(connection.stages.size()) +
+          " stages, and this input takes one; choose it, such as " + members[0] +
+          (node(i).element.empty() ? "" : ", or write " + reference.name + "[key=${matrix.key}]"));
+    }
+    if (std::find(connection.stages.begin(), connection.stages.end(), i) !=
+        connection.stages.end()) {
+      throw Error("the stage \"" + node(i).name + "\" is its own input");
+    }
+  }
+
+  std::string artifact_kind(Connection& connection, const Reference& reference) {
+    const StageType* type = planned_.stages[connection.stages[0]].type;
+    if (type == nullptr) return "";
+    std::vector<std::string> names;
+    for (const PortDescription& output : type->description().outputs) {
+      names.push_back(output.name);
+      if (output.name == reference.detail ||
+          (reference.detail.empty() && type->description().outputs.size() == 1)) {
+        connection.output = output.name;
+        return output.kinds.at(0);
+      }
+    }
+    throw Error(reference.detail.empty()
+                    ? "the stage \"" + reference.name +
+                          "\" has several outputs; choose one of them" + suggestion("", names)
+                    : "the stage \"" + reference.name + "\" has no output \"" + reference.detail +
+                          "\"" + suggestion(reference.detail, names));
+  }
+
+  void sort() {
+    const std::size_t count = planned_.stages.size();
+    std::vector<int> state(count, 0);
+    std::vector<std::size_t> path;
+    // Depth first; a stage that is met on its own path closes a circle.
+    const auto visit = [&](auto&& self, std::size_t i) -> bool {
+      if (state[i] == 2) return true;
+      if (state[i] == 1) {
+        std::string circle;
+        for (auto at = std::find(path.begin(), path.end(), i); at != path.end(); ++at)
+          circle += node(*at).id + " -> ";
+        problems_.add(node(i).location,
+                      "the stages need each other in a circle: " + circle + node(i).id);
+        return false;
+      }
+      state[i] = 1;
+      path.push_back(i);
+      bool fine = true;
+      for (const auto& [port, connection] : planned_.stages[i].connections) {
+        for (const std::size_t needed : connection.stages) fine = self(self, needed) && fine;
+      }
+      path.pop_back();
+      state[i] = 2;
+      if (fine) planned_.order.push_back(i);
+      return fine;
+    };
+    for (std::size_t i = 0; i < count; ++i) visit(visit, i);
+  }
+
+  void plan(std::size_t i) {
+    PlannedStage& stage = planned_.stages[i];
+    if (!stage.stage) return;
+    bind(i);
+    for (const auto& [port, connection] : stage.connections) {
+      for (const std::size_t needed : connection.stages) {
+        if (!planned_.stages[needed].stage) return;
+      }
+    }
+    try {
+      stage.plan = stage.stage->plan(Inputs(stage, planned_, problems_));
+    } catch (const Error& error) {
+      problems_.add(error.location().known() ? error.location() : node(i).location, error.what());
+    } catch (const std::exception& error) {
+      problems_.add(node(i).location, "the plugin's plan failed: " + std::string(error.what()));
+    }
+  }
+
+  /// Decides which field feeds which input of each model.
+  void bind(std::size_t i) {
+    PlannedStage& stage = planned_.stages[i];
+    const HostDataset* data = nullptr;
+    for (const auto& [port, connection] : stage.connections) {
+      if (connection.kind != Connection::Kind::dataset) continue;
+      const auto found = planned_.resources.datasets.find(connection.name);
+      if (found != planned_.resources.datasets.end() && (data == nullptr || port == "data"))
+        data = found->second.get();
+    }
+    for (const auto& [port, connection] : stage.connections) {
+      const auto found = planned_.resources.models.find(connection.name);
+      if (connection.kind != Connection::Kind::model || found == planned_.resources.models.end() ||
+          data == nullptr)
+        continue;
+      bind_port(i, port, *found->second.model, data->info());
+    }
+  }
+
+  void bind_port(std::size_t i, const std::string& port, const ProgramModel& model,
+                 const DatasetInfo& data) {
+    std::vector<std::string> inputs, fields, by_order;
+    for (const PortInfo& input : model.inputs()) inputs.push_back(input.name);
+    for (const FieldInfo& field : data.fields) {
+      fields.push_back(field.name);
+      if (field.name != "label" && field.name != "mask" && field.name != "draw" &&
+          field.name.rfind("factor.", 0) != 0)
+        by_order.push_back(field.name);
+    }
+    std::map<std::string, std::pair<std::string, Location>> said;
+    if (!node(i).bind.is_null()) {
+      for (const auto& entry : node(i).bind.as_map()) {
+        if (std::find(inputs.begin(), inputs.end(), entry.key) == inputs.end()) {
+          problems_.add(entry.key_location, "the model has no input \"" + entry.key + "\"" +
+                                                suggestion(entry.key, inputs));
+          continue;
+        }
+        if (!entry.value.is_string()) {
+          problems_.add(entry.value.location(),
+                        "bind names a field, found " + describe_type(entry.value.type()));
+          continue;
+        }
+        std::string field = entry.value.as_string();
+        if (field.rfind(data.name + ".", 0) == 0) field = field.substr(data.name.size() + 1);
+        said[entry.key] = {field, entry.value.location()};
+      }
+    }
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      std::string field;
+      Location location = node(i).location;
+      if (const auto given = said.find(inputs[k]); given != said.end()) {
+        field = given->second.first;
+        location = given->second.second;
+      } else if (data.find(inputs[k]) != nullptr) {
+        field = inputs[k];
+      } else if (k < by_order.size()) {
+        field = by_order[k];
+      }
+      const FieldInfo* info = data.find(field);
+      if (info == nullptr) {
+        problems_.add(location, field.empty()
+                                    ? "nothing in the dataset \"" + data.name +
+                                          "\" feeds the model's input \"" + inputs[k] +
+                                          "\"; say bind: {" + inputs[k] + ": field}"
+                                    : "the dataset \"" + data.name + "\" has no field \"" + field +
+                                          "\"" + suggestion(field, fields));
+        continue;
+      }
+      check_fit(model, model.inputs()[k], *info, data, location);
+      planned_.stages[i].bindings[port].emplace_back(inputs[k], field);
+    }
+  }
+
+  void check_fit(const ProgramModel& model, const PortInfo& input, const FieldInfo& field,
+                 const DatasetInfo& data, const Location& location) {
+    if (model.normalises() && field.normalised) {
+      problems_.add(location, "both the model (input: mean, std) and the dataset \"" + data.name +
+                                  "\" (transform: normalize) normalise; remove one of them");
+    }
+    if (input.shape.empty() || field.shape.empty() || input.shape == field.shape) return;
+    const auto text = [](const std::vector<std::int64_t>& shape) {
+      std::string result;
+      for (const std::int64_t size : shape)
+        result += (result.empty() ? "" : " x ") + std::to_string(size);
+      return result;
+    };
+    if (!reported_.insert(data.name + input.name).second) return;
+    problems_.add(location, "the model's input is " + text(input.shape) + ", but \"" + field.name +
+                                "\" of the dataset \"" + data.name + "\" is " + text(field.shape) +
+                                (field.image ? "; give the dataset a transform" : ""));
+  }
+
+  PlannedPipeline planned_;
+  Catalog& catalog_;
+  Problems& problems_;
+  std::set<std::string> reported_;
+};
+
+}  // namespace
+
+PlannedPipeline check_pipeline(Pipeline pipeline, Catalog& catalog, at::Device device,
+                               Problems& problems) {
+  Problems found;
+  PlannedPipeline planned = Checker(std::move(pipeline), catalog, device, found).check();
+  // What could not be read is not reported again as wrong.
+  const std::vector<Problem> before = problems.list();
+  for (const Problem& problem : found.list()) {
+    const bool known = problem.location.known() &&
+                       std::any_of(before.begin(), before.end(), [&](const Problem& earlier) {
+                         return earlier.location.line == problem.location.line &&
+                                earlier.location.column == problem.location.column;
+                       });
+    if (!known) problems.add(problem.location, problem.message);
+  }
+  return planned;
+}
+
+}  // namespace microtome::host

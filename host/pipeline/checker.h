@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/loader/catalog.h"
+#include "host/pipeline/pipeline.h"
+#include "host/pipeline/resources.h"
+#include "microtome/stage.h"
+
+namespace microtome::host {
+
+/// What an input of a stage is connected to.
+struct Connection {
+  enum class Kind { model, dataset, field, artifact };
+  Kind kind = Kind::model;
+  std::string name;                 ///< of the model or dataset
+  std::string field;                ///< for a field of a dataset
+  std::vector<std::size_t> stages;  ///< for artifacts: one, or the members of a matrix
+  std::string output;               ///< for artifacts: the port there
+};
+
+/// A stage that is ready to run.
+struct PlannedStage {
+  std::string id;
+  const StageType* type = nullptr;
+  std::unique_ptr<Stage> stage;
+  Plan plan;
+  std::map<std::string, Connection> connections;
+  /// For each port with a model: the model's inputs and the fields that feed them.
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>> bindings;
+  Value parameters;                       ///< with defaults
+  std::vector<std::string> nested_types;  ///< stage types that its parameters name
+};
+
+/// A pipeline that was checked.
+struct PlannedPipeline {
+  Pipeline pipeline;
+  Resources resources;
+  std::vector<PlannedStage> stages;  ///< as `pipeline.stages`
+  std::vector<std::size_t> order;    ///< each after those that it needs
+  bool plugin_refused = false;       ///< one of the problems is a refused plugin
+};
+
+/// Opens models and datasets, makes and plans all stages. Computes nothing of what the stages
+/// compute. All mistakes go to `problems`; the result may be run only when there are none.
+PlannedPipeline check_pipeline(Pipeline pipeline, Catalog& catalog, at::Device device,
+                               Problems& problems);
+
+}  // namespace microtome::host

@@ -1,0 +1,283 @@
+#include "host/pipeline/resources.h"
+
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "host/data/derived.h"
+#include "host/data/image_folder.h"
+#include "host/data/tensor_files.h"
+#include "host/model/torchscript/loader.h"
+#include "host/pipeline/schema.h"
+
+namespace microtome::host {
+namespace {
+
+/// A model's declaration, without `source`.
+struct ModelParams {
+  std::string path;
+  Value input = Value::map();
+
+  static void describe(StageSpec<ModelParams>& spec) {
+    spec.summary("A TorchScript file, scripted or traced.");
+    spec.parameter("path", &ModelParams::path).required().doc("the file");
+    spec.parameter("input", &ModelParams::input)
+        .doc(
+            "size of one input, and mean and std by channel, which make the model take pixels in "
+            "0..1");
+  }
+};
+
+/// `where`, `split` or `draw` of another dataset.
+struct DerivedParams {
+  std::string from;
+  std::optional<Value> where, split;
+  std::optional<std::int64_t> draw;
+  std::int64_t times = 1;
+  std::int64_t seed = 0;
+
+  static void describe(StageSpec<DerivedParams>& spec) {
+    spec.summary("Samples of another dataset.");
+    spec.parameter("from", &DerivedParams::from).required().doc("the dataset");
+    spec.parameter("where", &DerivedParams::where)
+        .doc("field: value, or field: [values]; labels by number or name");
+    spec.parameter("split", &DerivedParams::split)
+        .doc("one part of a random split: {train: 0.8, by: label, seed: 1}, or test: 0.2");
+    spec.parameter("draw", &DerivedParams::draw).range(1, 1e9).doc("so many samples at random");
+    spec.parameter("times", &DerivedParams::times).range(1, 1e6).doc("so many random sets");
+    spec.parameter("seed", &DerivedParams::seed).range(0, 9e15).doc("seed of draw");
+  }
+};
+
+struct ZipParams {
+  Value zip = Value::map();
+  static void describe(StageSpec<ZipParams>& spec) {
+    spec.summary("Datasets side by side, paired by id.");
+    spec.parameter("zip", &ZipParams::zip).required().doc("part: dataset");
+  }
+};
+
+template <class Params>
+StageSpec<Params> spec_of() {
+  StageSpec<Params> spec;
+  Params::describe(spec);
+  return spec;
+}
+
+Value without_source(const Value& content) {
+  Value rest = Value::map();
+  rest.located(content.location());
+  for (const auto& entry : content.as_map()) {
+    if (entry.key != "source") rest.as_map().push_back(entry);
+  }
+  return rest;
+}
+
+class Opener {
+ public:
+  Opener(const Pipeline& pipeline, at::Device device, Problems& problems)
+      : pipeline_(pipeline),
+        device_(device),
+        problems_(problems),
+        base_(std::filesystem::absolute(pipeline.file).parent_path()) {}
+
+  Resources open() {
+    for (const Declaration& model : pipeline_.models) guard(model, [&] { open_model(model); });
+    for (const Declaration& dataset : pipeline_.datasets) open_dataset(dataset);
+    return std::move(resources_);
+  }
+
+ private:
+  template <class Action>
+  void guard(const Declaration& declaration, Action action) {
+    try {
+      action();
+    } catch (const Error& error) {
+      const Value* path = declaration.content.find("path");
+      const Location& otherwise = path != nullptr ? path->location() : declaration.location;
+      problems_.add(error.location().known() ? error.location() : otherwise, error.full());
+    } catch (const std::exception& error) {
+      problems_.add(declaration.location, error.what());
+    }
+  }
+
+  /// Reads a declaration's map; nothing when it has mistakes.
+  template <class Params>
+  std::optional<Params> read(const Value& content) {
+    const std::size_t before = problems_.size();
+    ReadContext context{problems_, {}};
+    Params params = spec_of<Params>().read(without_source(content), context);
+    if (problems_.size() > before) return std::nullopt;
+    return params;
+  }
+
+  std::string source(const Declaration& declaration, const std::vector<std::string>& known) {
+    const Value* source = declaration.content.find("source");
+    if (source == nullptr)
+      throw Error(declaration.location,
+                  "\"" + declaration.name + "\" lacks \"source\"" + suggestion("", known));
+    const std::string& name = source->as_string();
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw Error(source->location(),
+                  "there is no source \"" + name + "\"" + suggestion(name, known));
+    }
+    return name;
+  }
+
+  void open_model(const Declaration& declaration) {
+    source(declaration, {"torchscript"});
+    const auto params = read<ModelParams>(declaration.content);
+    if (!params) return;
+    const ModelInput input = read_input(params->input);
+    const auto file = (base_ / params->path).lexically_normal();
+    Program program = torchscript::load(file);
+    auto model =
+        std::make_shared<ProgramModel>(declaration.name, std::move(program), input, device_);
+    if (!input.size.empty()) {
+      try {
+        model->outputs();
+      } catch (const Error& error) {
+        throw Error(params->input.location(),
+                    "the model can't run on an input of this size: " + error.full());
+      }
+    }
+    Value canonical = Value::map();
+    canonical.set("input", params->input);
+    resources_.models[declaration.name] = {std::move(model), file, std::move(canonical)};
+  }
+
+  ModelInput read_input(const Value& value) {
+    ModelInput input;
+    for (const auto& entry : value.as_map()) {
+      if (entry.key != "size" && entry.key != "mean" && entry.key != "std") {
+        throw Error(entry.key_location, "unknown key \"" + entry.key + "\" in input" +
+                                            suggestion(entry.key, {"size", "mean", "std"}));
+      }
+    }
+    ReadContext context{problems_, {}};
+    if (const Value* size = value.find("size")) {
+      input.size = ParameterType<std::vector<std::int64_t>>::read(*size, context);
+      for (const std::int64_t side : input.size) {
+        if (side < 1 || side > 65536) throw Error(size->location(), "sizes are from 1 to 65536");
+      }
+    }
+    const Value* mean = value.find("mean");
+    const Value* std = value.find("std");
+    if ((mean == nullptr) != (std == nullptr))
+      throw Error(value.location(), "mean and std go together");
+    if (mean == nullptr) return input;
+    input.mean = ParameterType<std::vector<double>>::read(*mean, context);
+    input.std = ParameterType<std::vector<double>>::read(*std, context);
+    if (input.mean.empty() || input.mean.size() != input.std.size())
+      throw Error(mean->location(), "mean and std need one number a channel each");
+    for (const double number : input.std) {
+      if (!(number > 0)) throw Error(std->location(), "std must be above 0");
+    }
+    return input;
+  }
+
+  std::shared_ptr<HostDataset> open_dataset(const Declaration& declaration) {
+    const auto found = resources_.datasets.find(declaration.name);
+    if (found != resources_.datasets.end()) return found->second;
+    if (!visited_.insert(declaration.name).second) {
+      if (opening_.contains(declaration.name))
+        problems_.add(declaration.location,
+                      "the dataset \"" + declaration.name + "\" is made from itself");
+      return nullptr;
+    }
+    opening_.insert(declaration.name);
+    std::shared_ptr<HostDataset> made;
+    guard(declaration, [&] { made = make_dataset(declaration); });
+    opening_.erase(declaration.name);
+    if (made) resources_.datasets[declaration.name] = made;
+    return made;
+  }
+
+  std::shared_ptr<HostDataset> dataset_named(const std::string& name, const Location& location) {
+    std::vector<std::string> names;
+    for (const Declaration& declaration : pipeline_.datasets) {
+      if (declaration.name == name) return open_dataset(declaration);
+      names.push_back(declaration.name);
+    }
+    throw Error(location, "there is no dataset \"" + name + "\"" + suggestion(name, names));
+  }
+
+  std::shared_ptr<HostDataset> make_dataset(const Declaration& declaration) {
+    const Value& content = declaration.content;
+    if (content.find("zip") != nullptr) {
+      const auto params = read<ZipParams>(content);
+      if (!params) return nullptr;
+      std::vector<std::pair<std::string, std::shared_ptr<const HostDataset>>> parts;
+      for (const auto& entry : params->zip.as_map()) {
+        auto part = dataset_named(entry.value.as_string(), entry.value.location());
+        if (!part) return nullptr;
+        parts.emplace_back(entry.key, std::move(part));
+      }
+      if (parts.size() < 2) throw Error(params->zip.location(), "zip needs two datasets or more");
+      return zip(declaration.name, std::move(parts));
+    }
+    if (content.find("from") != nullptr) return make_derived(declaration);
+    if (source(declaration, {"image_folder", "tensors"}) == "tensors") {
+      const auto params = read<TensorFilesParams>(content);
+      return params ? open_tensor_files(declaration.name, *params, base_) : nullptr;
+    }
+    const auto params = read<ImageFolderParams>(content);
+    return params ? open_image_folder(declaration.name, *params, base_) : nullptr;
+  }
+
+  std::shared_ptr<HostDataset> make_derived(const Declaration& declaration) {
+    const auto params = read<DerivedParams>(declaration.content);
+    if (!params) return nullptr;
+    auto from = dataset_named(params->from, declaration.content.at("from").location());
+    if (!from) return nullptr;
+    const int ways = (params->where ? 1 : 0) + (params->split ? 1 : 0) + (params->draw ? 1 : 0);
+    if (ways != 1)
+      throw Error(declaration.location, "a dataset from another has one of where, split, draw");
+    if (params->where) return where(declaration.name, from, *params->where);
+    if (params->split) return split(declaration.name, from, *params->split);
+    return draw(declaration.name, from, *params->draw, params->times,
+                static_cast<std::uint64_t>(params->seed));
+  }
+
+  const Pipeline& pipeline_;
+  at::Device device_;
+  Problems& problems_;
+  std::filesystem::path base_;
+  Resources resources_;
+  std::set<std::string> visited_, opening_;
+};
+
+Value any_of(std::vector<Value> schemas) {
+  Value list = Value::list();
+  for (Value& schema : schemas) list.push_back(std::move(schema));
+  Value schema;
+  schema.set("anyOf", std::move(list));
+  return schema;
+}
+
+Value with_source(Value schema, const char* source) {
+  Value word;
+  word.set("const", source);
+  schema.find("properties")->set("source", std::move(word));
+  return schema;
+}
+
+}  // namespace
+
+Resources open_resources(const Pipeline& pipeline, at::Device device, Problems& problems) {
+  return Opener(pipeline, device, problems).open();
+}
+
+Value model_schema() {
+  return with_source(parameters_schema(spec_of<ModelParams>().description()), "torchscript");
+}
+
+Value dataset_schema() {
+  return any_of(
+      {with_source(parameters_schema(spec_of<ImageFolderParams>().description()), "image_folder"),
+       with_source(parameters_schema(spec_of<TensorFilesParams>().description()), "tensors"),
+       parameters_schema(spec_of<DerivedParams>().description()),
+       parameters_schema(spec_of<ZipParams>().description())});
+}
+
+}  // namespace microtome::host

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/data/host_dataset.h"
+#include "host/model/program_model.h"
+#include "host/pipeline/pipeline.h"
+
+namespace microtome::host {
+
+/// A model that a pipeline declares, opened.
+struct OpenModel {
+  std::shared_ptr<ProgramModel> model;
+  std::filesystem::path file;
+  Value canonical;  ///< what its declaration says, for the key
+};
+
+/// The models and datasets of a pipeline, opened. What could not be opened is absent; why is in
+/// `problems`.
+struct Resources {
+  std::map<std::string, OpenModel> models;
+  std::map<std::string, std::shared_ptr<HostDataset>> datasets;
+};
+
+Resources open_resources(const Pipeline& pipeline, at::Device device, Problems& problems);
+
+/// JSON Schemas of a model's and a dataset's declaration.
+Value model_schema();
+Value dataset_schema();
+
+}  // namespace microtome::host

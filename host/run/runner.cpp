@@ -1,0 +1,337 @@
+#include "host/run/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <ctime>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "host/run/fingerprint.h"
+#include "host/run/keys.h"
+#include "host/run/resources_used.h"
+#include "host/run/run_folder.h"
+#include "host/run/scheduler.h"
+#include "host/run/stage_runner.h"
+#include "host/store/store.h"
+#include "microtome/version.h"
+
+namespace microtome::host {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What the manifest says of a stage.
+struct StageRecord {
+  std::string status = "waiting";
+  bool cached = false;
+  double wall_seconds = 0, cpu_seconds = 0, peak_bytes = 0;
+  std::string error;
+  std::vector<std::pair<std::string, std::string>> skipped;
+  fs::path result;
+};
+
+class PipelineRun {
+ public:
+  PipelineRun(const PlannedPipeline& planned, Catalog& catalog, const RunOptions& options,
+              Cancellation& cancellation, Journal& journal)
+      : planned_(planned),
+        options_(options),
+        cancellation_(cancellation),
+        journal_(journal),
+        store_(options.store),
+        folder_(options.runs, planned.pipeline.name),
+        slots_(options.jobs),
+        environment_{planned, options.device, options.jobs, slots_, cancellation, journal},
+        records_(planned.stages.size()) {
+    journal_.write_to(folder_.path() / "log.jsonl");
+    store_.sweep();
+    ContentIndex index(options.store / "content-index");
+    hashes_ = hash_inputs(planned, index);
+    index.save();
+    fingerprint_ = numerics_fingerprint(planned.pipeline.runtime, options.device);
+    keys_ = stage_keys(planned, catalog, hashes_, fingerprint_);
+    for (const PlannedStage& stage : planned.stages)
+      plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
+    choose();
+  }
+
+  RunSummary run(const std::function<void()>& leave) {
+    {
+      const std::lock_guard lock(mutex_);
+      folder_.write_manifest(manifest("running"));
+    }
+    std::vector<std::vector<std::size_t>> needs;
+    for (const std::size_t i : chosen_) {
+      std::set<std::size_t> before;
+      for (const auto& [port, connection] : planned_.stages[i].connections) {
+        for (const std::size_t needed : connection.stages) before.insert(place_of(needed));
+      }
+      needs.emplace_back(before.begin(), before.end());
+    }
+    LaneExecutor lanes;
+    Scheduler scheduler(std::move(needs), options_.jobs, lanes,
+                        [this](std::size_t task) { return run_one(chosen_[task]); });
+    std::vector<TaskState> states;
+    {
+      const Watcher watcher(*this, scheduler, leave);
+      states = scheduler.run();
+      lanes.wait();
+    }
+    for (std::size_t task = 0; task < chosen_.size(); ++task) {
+      StageRecord& record = records_[chosen_[task]];
+      if (states[task] == TaskState::unreachable) {
+        record.status = "not run";
+        record.error = "a stage that it needs failed";
+      }
+      if (states[task] == TaskState::cancelled && record.status != "done")
+        record.status = "cancelled";
+    }
+    const bool failed = std::any_of(states.begin(), states.end(),
+                                    [](TaskState state) { return state == TaskState::failed; });
+    const RunResult result = cancellation_.is_cancelled() ? RunResult::interrupted
+                             : failed                     ? RunResult::failed
+                                                          : RunResult::done;
+    store_.sync();
+    store_.sweep();
+    const std::lock_guard lock(mutex_);
+    folder_.write_manifest(manifest(result == RunResult::done     ? "done"
+                                    : result == RunResult::failed ? "failed"
+                                                                  : "interrupted"));
+    return {result, folder_.path()};
+  }
+
+ private:
+  /// Waits for the end of the run or for its cancelling; leaves the program when that takes too
+  /// long.
+  class Watcher {
+   public:
+    Watcher(PipelineRun& run, Scheduler& scheduler, const std::function<void()>& leave)
+        : thread_([this, &run, &scheduler, &leave] { watch(run, scheduler, leave); }) {}
+    ~Watcher() {
+      {
+        const std::lock_guard lock(mutex_);
+        over_ = true;
+      }
+      changed_.notify_all();
+      thread_.join();
+    }
+    Watcher(const Watcher&) = delete;
+    Watcher& operator=(const Watcher&) = delete;
+
+   private:
+    void watch(PipelineRun& run, Scheduler& scheduler, const std::function<void()>& leave) {
+      std::unique_lock lock(mutex_);
+      const auto over = [this] { return over_; };
+      while (!run.cancellation_.is_cancelled()) {
+        if (changed_.wait_for(lock, std::chrono::milliseconds(50), over)) return;
+      }
+      scheduler.cancel();
+      if (changed_.wait_for(lock, std::chrono::milliseconds(1500), over)) return;
+      {
+        const std::lock_guard records(run.mutex_);
+        run.folder_.write_manifest(run.manifest("interrupted"));
+      }
+      leave();
+    }
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool over_ = false;
+    std::thread thread_;
+  };
+
+  std::size_t place_of(std::size_t stage) const {
+    return static_cast<std::size_t>(std::find(chosen_.begin(), chosen_.end(), stage) -
+                                    chosen_.begin());
+  }
+
+  /// The stages of this run: all, or with `--only` one (or all elements of its matrix) and what
+  /// they need.
+  void choose() {
+    if (!options_.only) {
+      chosen_ = planned_.order;
+      return;
+    }
+    std::set<std::size_t> wanted;
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < planned_.stages.size(); ++i) {
+      names.push_back(planned_.stages[i].id);
+      if (planned_.stages[i].id == *options_.only ||
+          planned_.pipeline.stages[i].name == *options_.only)
+        wanted.insert(i);
+    }
+    if (wanted.empty())
+      throw Error("--only: there is no stage \"" + *options_.only + "\"" +
+                  suggestion(*options_.only, names));
+    for (auto at = planned_.order.rbegin(); at != planned_.order.rend(); ++at) {
+      if (!wanted.contains(*at)) continue;
+      for (const auto& [port, connection] : planned_.stages[*at].connections)
+        wanted.insert(connection.stages.begin(), connection.stages.end());
+    }
+    for (const std::size_t i : planned_.order) {
+      if (wanted.contains(i)) chosen_.push_back(i);
+    }
+  }
+
+  TaskState run_one(std::size_t i) {
+    const std::string& id = planned_.stages[i].id;
+    StageRecord record;
+    {
+      const std::lock_guard lock(mutex_);
+      records_[i].status = "running";
+    }
+    const auto start = Clock::now();
+    const double cpu = process_cpu_seconds();
+    TaskState state = TaskState::done;
+    try {
+      journal_.started(id);
+      cancellation_.check();
+      compute(i, record);
+      record.status = "done";
+    } catch (const Cancelled&) {
+      record.status = "cancelled";
+      state = TaskState::cancelled;
+    } catch (const Error& error) {
+      state = fail(record, error.full());
+    } catch (const c10::Error& error) {
+      state = fail(record, error.what_without_backtrace());
+    } catch (const std::bad_alloc&) {
+      state = fail(record, "out of memory; make runtime: {chunk: ...} smaller");
+    } catch (const std::exception& error) {
+      state = fail(record, error.what());
+    } catch (...) {
+      state = fail(record, "the plugin threw something that is no std::exception");
+    }
+    record.wall_seconds = seconds_since(start);
+    record.cpu_seconds = process_cpu_seconds() - cpu;
+    record.peak_bytes = peak_memory_bytes();
+    const std::string how = state == TaskState::failed      ? "failed: " + record.error
+                            : state == TaskState::cancelled ? "cancelled"
+                            : record.cached                 ? "from the store"
+                                            : "done in " + duration_text(record.wall_seconds);
+    if (state == TaskState::failed) journal_.log(LogLevel::error, id, record.error);
+    journal_.finished(id, how);
+    const std::lock_guard lock(mutex_);
+    records_[i] = std::move(record);
+    return state;
+  }
+
+  static TaskState fail(StageRecord& record, const std::string& why) {
+    record.status = "failed";
+    record.error = why;
+    return TaskState::failed;
+  }
+
+  void compute(std::size_t i, StageRecord& record) {
+    const PlannedStage& stage = planned_.stages[i];
+    std::vector<std::string> outputs;
+    for (const OutputPlan& output : stage.plan.outputs) outputs.push_back(output.port);
+    std::optional<fs::path> result;
+    if (!options_.fresh) result = store_.find(keys_[i], outputs);
+    record.cached = result.has_value();
+    if (!result) {
+      std::map<std::string, std::vector<fs::path>> inputs;
+      {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [port, connection] : stage.connections) {
+          for (const std::size_t needed : connection.stages)
+            inputs[port].push_back(records_[needed].result / connection.output);
+        }
+      }
+      const fs::path temporary = store_.new_temporary();
+      try {
+        StageContext context(environment_, i, temporary, std::move(inputs));
+        record.skipped = run_stage(environment_, i, context).skipped;
+      } catch (...) {
+        std::error_code ignored;
+        fs::remove_all(temporary, ignored);
+        throw;
+      }
+      result = store_.commit(temporary, keys_[i]);
+    }
+    record.result = *result;
+    folder_.place(*result, planned_.pipeline.stages[i].folder());
+  }
+
+  Value manifest(const std::string& status) const {
+    Value value = Value::map();
+    value.set("microtome", std::to_string(sdk_major) + "." + std::to_string(sdk_minor));
+    value.set("status", status);
+    value.set("name", planned_.pipeline.name);
+    value.set("seed", static_cast<std::int64_t>(planned_.pipeline.seed));
+    const std::time_t now = std::time(nullptr);
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    char time[32];
+    std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    value.set("written", time);
+    value.set("pipeline", planned_.pipeline.resolved);
+    value.set("numerics", fingerprint_);
+    Value models = Value::map(), datasets = Value::map();
+    for (const auto& [name, hash] : hashes_.models) models.set(name, hash);
+    for (const auto& [name, hash] : hashes_.datasets) datasets.set(name, hash);
+    value.set("models", std::move(models));
+    value.set("datasets", std::move(datasets));
+    Value stages = Value::map();
+    for (const std::size_t i : chosen_) stages.set(planned_.stages[i].id, stage_entry(i));
+    value.set("stages", std::move(stages));
+    return value;
+  }
+
+  Value stage_entry(std::size_t i) const {
+    const StageRecord& record = records_[i];
+    Value entry = Value::map();
+    entry.set("status", record.status);
+    entry.set("type", planned_.stages[i].type->description().type);
+    entry.set("plugin", plugins_[i]);
+    entry.set("folder", planned_.pipeline.stages[i].folder().generic_string());
+    entry.set("key", keys_[i]);
+    entry.set("cached", record.cached);
+    entry.set("parameters", planned_.stages[i].parameters);
+    entry.set("wall_seconds", record.wall_seconds);
+    entry.set("process_cpu_seconds", record.cpu_seconds);
+    entry.set("process_peak_bytes", record.peak_bytes);
+    if (!record.error.empty()) entry.set("error", record.error);
+    if (!record.skipped.empty()) {
+      Value skipped = Value::map();
+      for (const auto& [id, why] : record.skipped) skipped.set(id, why);
+      entry.set("skipped_samples", std::move(skipped));
+    }
+    return entry;
+  }
+
+  const PlannedPipeline& planned_;
+  const RunOptions& options_;
+  Cancellation& cancellation_;
+  Journal& journal_;
+  Store store_;
+  RunFolder folder_;
+  ComputeSlots slots_;
+  RunEnvironment environment_;
+  std::mutex mutex_;  ///< of `records_` and the manifest
+  std::vector<StageRecord> records_;
+  std::vector<std::string> plugins_;
+  InputHashes hashes_;
+  Value fingerprint_;
+  std::vector<std::string> keys_;
+  std::vector<std::size_t> chosen_;
+};
+
+}  // namespace
+
+RunSummary run_pipeline(const PlannedPipeline& planned, Catalog& catalog, const RunOptions& options,
+                        Cancellation& cancellation, Journal& journal,
+                        const std::function<void()>& leave) {
+  for (const auto& [name, open] : planned.resources.models) {
+    open.model->set_check([&cancellation] { cancellation.check(); });
+  }
+  return PipelineRun(planned, catalog, options, cancellation, journal).run(leave);
+}
+
+}  // namespace microtome::host

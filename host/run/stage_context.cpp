@@ -1,0 +1,126 @@
+#include "host/run/stage_context.h"
+
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include "host/run/thread_state.h"
+#include "host/support/hash.h"
+
+namespace microtome::host {
+
+StageContext::StageContext(const RunEnvironment& run, std::size_t stage,
+                           std::filesystem::path folder,
+                           std::map<std::string, std::vector<std::filesystem::path>> inputs)
+    : run_(run), stage_(stage), folder_(std::move(folder)), inputs_(std::move(inputs)) {
+  for (const OutputPlan& output : this->stage().plan.outputs) {
+    outputs_[output.port] =
+        std::make_unique<ArtifactFolderWriter>(folder_ / output.port, output.kind);
+  }
+}
+
+StageContext::~StageContext() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_ / ".scratch", ignored);
+}
+
+void StageContext::log(LogLevel level, const std::string& message) {
+  run_.journal.log(level, stage().id, message);
+}
+
+void StageContext::progress(std::int64_t done, std::int64_t total) {
+  run_.journal.progress(stage().id, done, total, "steps");
+}
+
+at::Generator StageContext::generator(std::uint64_t stream) const {
+  if (!stage().plan.random) {
+    throw Error("the stage draws random numbers, but its plan does not say that it is random");
+  }
+  const std::string seed = hash_text(std::to_string(run_.planned.pipeline.seed) + "/" + stage().id +
+                                     "/" + std::to_string(stream));
+  return at::detail::createCPUGenerator(std::stoull(seed.substr(0, 15), nullptr, 16));
+}
+
+const Connection& StageContext::connection(const std::string& port) const {
+  const auto found = stage().connections.find(port);
+  if (found == stage().connections.end())
+    throw Error("the input \"" + port + "\" is not connected");
+  return found->second;
+}
+
+bool StageContext::connected(const std::string& port) const {
+  return stage().connections.contains(port);
+}
+
+const Model& StageContext::model(const std::string& port) {
+  return *run_.planned.resources.models.at(connection(port).name).model;
+}
+
+const HostDataset& StageContext::dataset(const std::string& port) {
+  return *run_.planned.resources.datasets.at(connection(port).name);
+}
+
+const ArtifactReader& StageContext::artifact(const std::string& port) {
+  const std::vector<ArtifactMember> all = members(port);
+  if (all.size() != 1) throw Error("the input \"" + port + "\" is no single artifact");
+  return *all[0].artifact;
+}
+
+std::vector<ArtifactMember> StageContext::members(const std::string& port) {
+  const Connection& from = connection(port);
+  const auto folders = inputs_.find(port);
+  if (folders == inputs_.end()) throw Error("the input \"" + port + "\" is no artifact");
+  const std::lock_guard lock(readers_mutex_);
+  auto& readers = readers_[port];
+  std::vector<ArtifactMember> all;
+  for (std::size_t i = 0; i < folders->second.size(); ++i) {
+    if (readers.size() == i) {
+      readers.push_back(std::make_unique<ArtifactFolderReader>(folders->second[i]));
+    }
+    all.push_back({run_.planned.pipeline.stages[from.stages[i]].element, readers[i].get()});
+  }
+  return all;
+}
+
+NamedTensors StageContext::bind(const std::string& port, const Batch& batch) {
+  NamedTensors inputs;
+  const auto found = stage().bindings.find(port);
+  if (found == stage().bindings.end())
+    throw Error("nothing feeds the model at the input \"" + port + "\"");
+  for (const auto& [input, field] : found->second)
+    inputs.set(input, batch.fields.at(field).to(run_.device));
+  return inputs;
+}
+
+std::string StageContext::field(const std::string& port) { return connection(port).field; }
+
+ArtifactFolderWriter& StageContext::output(const std::string& port) {
+  const auto found = outputs_.find(port);
+  if (found == outputs_.end()) throw Error("the plan has no output \"" + port + "\"");
+  return *found->second;
+}
+
+void StageContext::parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) {
+  const ThreadState state;
+  // Isolated in the lane's own arena: no other stage's task is taken while this waits.
+  tbb::task_arena arena(static_cast<int>(run_.jobs));
+  arena.execute([&] {
+    tbb::parallel_for(std::int64_t{0}, count, [&](std::int64_t i) {
+      const ThreadState::Guard guard(state);
+      run_.cancellation.check();
+      const ComputeSlots::Slot slot(run_.slots);
+      body(i);
+    });
+  });
+}
+
+std::filesystem::path StageContext::scratch() {
+  const auto folder = folder_ / ".scratch";
+  std::filesystem::create_directories(folder);
+  return folder;
+}
+
+void StageContext::finish_outputs() {
+  for (auto& [port, writer] : outputs_) writer->finish();
+}
+
+}  // namespace microtome::host

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/store/safetensors.h"
+#include "microtome/artifact.h"
+
+namespace microtome::host {
+
+/// Writes an artifact as a folder: one safetensors file a tensor, ids, and `artifact.json` last.
+class ArtifactFolderWriter final : public ArtifactWriter {
+ public:
+  ArtifactFolderWriter(std::filesystem::path folder, std::string kind);
+  void tensor(const std::string& name, const at::Tensor& value, bool allow_nan) override;
+  void append(const std::string& name, const at::Tensor& rows, bool allow_nan) override;
+  void append_ids(const std::vector<std::string>& ids) override;
+  void metric(Metric metric) override { metrics_.push_back(metric.to_value()); }
+  void view(View view) override { views_.push_back(view.to_value()); }
+  void metadata(const std::string& key, Value value) override {
+    metadata_.set(key, std::move(value));
+  }
+
+  /// Completes the files and writes `artifact.json` with the size and hash of each.
+  void finish();
+
+ private:
+  TensorFileWriter& file_of(const std::string& name);
+  static void check(const std::string& name, const at::Tensor& value, bool allow_nan);
+
+  std::filesystem::path folder_;
+  std::string kind_;
+  std::map<std::string, std::unique_ptr<TensorFileWriter>> files_;
+  std::map<std::string, bool> grown_;
+  std::int64_t ids_end_ = 0;
+  bool has_ids_ = false;
+  Value metrics_ = Value::list(), views_ = Value::list(), metadata_ = Value::map();
+};
+
+/// Reads such a folder.
+class ArtifactFolderReader final : public ArtifactReader {
+ public:
+  /// Throws `Error` when the folder is no whole artifact.
+  explicit ArtifactFolderReader(std::filesystem::path folder);
+  std::string kind() const override { return description_.at("kind").as_string(); }
+  const Value& metadata() const override { return description_.at("metadata"); }
+  std::vector<TensorInfo> tensors() const override;
+  at::Tensor tensor(const std::string& name) const override;
+  at::Tensor rows(const std::string& name, std::int64_t begin, std::int64_t end) const override;
+  std::vector<std::string> sample_ids() const override;
+  const Value& description() const { return description_; }
+  /// Whether all files have the size and hash that `artifact.json` says.
+  bool is_whole() const;
+
+ private:
+  std::pair<std::filesystem::path, StoredTensor> find(const std::string& name) const;
+  std::filesystem::path folder_;
+  Value description_;
+};
+
+/// A tensor's file name; names may hold any character.
+std::string tensor_file_name(const std::string& name);
+
+}  // namespace microtome::host

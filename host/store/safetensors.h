@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "microtome/tensor.h"
+
+namespace microtome::host {
+
+/// A tensor in a safetensors file.
+struct StoredTensor {
+  std::string name;
+  at::ScalarType type = at::kFloat;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0, end = 0;  ///< bytes from the start of the file
+};
+
+/// The tensors of a file. Throws `Error` naming the file when it is damaged or of another format.
+std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file);
+/// Rows [first, last) of a tensor; the whole tensor when `last` is -1.
+at::Tensor read_tensor(const std::filesystem::path& file, const StoredTensor& tensor,
+                       std::int64_t first = 0, std::int64_t last = -1);
+/// A NumPy .npy file. Throws `Error` naming the file.
+at::Tensor read_npy(const std::filesystem::path& file);
+
+/// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB is filled in at
+/// the end.
+class TensorFileWriter {
+ public:
+  TensorFileWriter(std::filesystem::path file, std::string name);
+  /// Rows must agree with those before in type and in shape after the first dimension.
+  void append(const at::Tensor& rows);
+  /// Writes a tensor of any rank, once.
+  void write_whole(const at::Tensor& value);
+  /// Fills in the header. Throws `Error` when anything could not be written (disk full).
+  StoredTensor finish();
+
+ private:
+  void write_bytes(const at::Tensor& value);
+  std::filesystem::path file_;
+  std::string name_;
+  std::ofstream stream_;
+  bool started_ = false;
+  at::ScalarType type_ = at::kFloat;
+  std::vector<std::int64_t> shape_;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace microtome::host

@@ -1,0 +1,90 @@
+#include "baselines.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace integrated_gradients {
+
+using microtome::Error;
+
+Baseline Baseline::parse(const std::string& text) {
+  const std::vector<std::string> words = {"zeros",       "black", "mean_image",
+                                          "mean_colour", "blur",  "noise"};
+  const auto colon = text.find(':');
+  const std::string word = text.substr(0, colon);
+  const auto found = std::find(words.begin(), words.end(), word);
+  if (found == words.end())
+    throw Error("\"" + text + "\" is no baseline" + microtome::suggestion(word, words));
+  Baseline baseline;
+  baseline.kind = static_cast<Kind>(found - words.begin());
+  baseline.amount = baseline.kind == Kind::blur ? 8 : 1;
+  if (colon == std::string::npos) return baseline;
+  if (baseline.kind != Kind::blur && baseline.kind != Kind::noise)
+    throw Error("\"" + word + "\" takes no number");
+  char* end = nullptr;
+  const std::string number = text.substr(colon + 1);
+  baseline.amount = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != 0 || !(baseline.amount > 0) || baseline.amount > 1e6)
+    throw Error("\"" + text + "\": \"" + number + "\" is no number above 0");
+  return baseline;
+}
+
+namespace {
+
+/// Separable Gaussian blur; the border is repeated.
+at::Tensor blurred(const at::Tensor& images, double sigma) {
+  const auto radius = static_cast<std::int64_t>(std::ceil(3 * sigma));
+  const at::Tensor places = at::arange(-radius, radius + 1, images.options());
+  at::Tensor kernel = (-(places * places) / (2 * sigma * sigma)).exp();
+  kernel = kernel / kernel.sum();
+  const std::int64_t channels = images.size(1);
+  const at::Tensor across = kernel.view({1, 1, 1, -1}).expand({channels, 1, 1, -1}).contiguous();
+  const at::Tensor padded = at::replication_pad2d(images, {radius, radius, radius, radius});
+  const std::vector<std::int64_t> stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
+  const auto convolved = [&](const at::Tensor& image, const at::Tensor& weight) {
+    return at::conv2d(image, weight, {}, stride, padding, dilation, channels);
+  };
+  return convolved(convolved(padded, across), across.transpose(2, 3).contiguous());
+}
+
+}  // namespace
+
+at::Tensor pixel_baseline(const Baseline& baseline, const at::Tensor& images,
+                          const at::Tensor& mean_image) {
+  switch (baseline.kind) {
+    case Baseline::Kind::black:
+      return at::zeros_like(images);
+    case Baseline::Kind::mean_image:
+      return mean_image.to(images.device()).unsqueeze(0).expand_as(images).contiguous();
+    case Baseline::Kind::mean_colour:
+      return mean_image.to(images.device())
+          .mean({1, 2}, true)
+          .unsqueeze(0)
+          .expand_as(images)
+          .contiguous();
+    case Baseline::Kind::blur:
+      return blurred(images, baseline.amount);
+    default:
+      break;
+  }
+  throw Error("the baseline is not made of pixels");
+}
+
+at::Tensor mean_image_of(const microtome::Dataset& data, const std::string& field) {
+  const std::int64_t count = std::min(data.info().size, samples_of_mean);
+  at::Tensor sum;
+  std::int64_t used = 0;
+  for (std::int64_t first = 0; first < count; first += 32) {
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = first; i < std::min(first + 32, count); ++i) positions.push_back(i);
+    const microtome::Batch batch = data.load(positions);
+    if (batch.size() == 0) continue;
+    const at::Tensor part = batch.fields.at(field).to(at::kDouble).sum(0);
+    sum = sum.defined() ? sum + part : part;
+    used += batch.size();
+  }
+  if (used == 0) throw Error("no sample could be read, so there is no mean image");
+  return (sum / static_cast<double>(used)).to(at::kFloat);
+}
+
+}  // namespace integrated_gradients

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "microtome/value.h"
+
+namespace [[gnu::visibility("default")]] microtome {
+
+/// A two-sided interval and how it was made.
+struct Interval {
+  double low = 0;
+  double high = 0;
+  double level = 0.95;
+  std::string method;  ///< e.g. "Wilson"
+};
+
+/// A number with what is needed to believe it.
+struct Metric {
+  std::string name;
+  double value = 0;
+  std::string unit;  ///< "" for a ratio
+  std::optional<Interval> interval;
+  std::int64_t n = 0;            ///< how many units it rests on
+  std::string resampling_unit;   ///< what one of the n is, e.g. "sample"
+  std::optional<double> chance;  ///< level of a method that knows nothing
+  std::string null_description;  ///< how the chance level was found
+  std::optional<std::uint64_t> seed;
+  Value details;  ///< e.g. the layer or the class it belongs to
+
+  Value to_value() const;
+};
+
+/// Wilson score interval of `successes` of `n` (Wilson 1927). n = 0 gives [0, 1].
+Interval wilson_interval(std::int64_t successes, std::int64_t n, double level = 0.95);
+
+}  // namespace microtome

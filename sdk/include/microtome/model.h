@@ -1,0 +1,141 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "microtome/graph.h"
+#include "microtome/hook_point.h"
+#include "microtome/tensor.h"
+
+namespace [[gnu::visibility("default")]] microtome {
+
+/// Tensors by name, in an order. Names are unique.
+class NamedTensors {
+ public:
+  NamedTensors() = default;
+  NamedTensors(std::initializer_list<std::pair<std::string, at::Tensor>> entries);
+  void set(const std::string& name, at::Tensor value);
+  const at::Tensor* find(std::string_view name) const;
+  /// Throws `Error` listing the names that exist.
+  const at::Tensor& at(std::string_view name) const;
+  std::size_t size() const { return entries_.size(); }
+  bool empty() const { return entries_.empty(); }
+  auto begin() const { return entries_.begin(); }
+  auto end() const { return entries_.end(); }
+
+ private:
+  std::vector<std::pair<std::string, at::Tensor>> entries_;
+};
+
+/// What a rule of the backward pass is given about one operator call.
+struct BackwardCall {
+  const GraphNode& node;
+  const std::vector<c10::IValue>& arguments;  ///< as the operator got them, tensors detached
+  const std::vector<at::Tensor>& outputs;     ///< what it returned, detached
+  /// Gradient of the objective by each output; undefined where nothing depends on it.
+  const std::vector<at::Tensor>& output_gradients;
+  /// Calls the operator again with other arguments, under the caller's gradient mode.
+  std::function<std::vector<at::Tensor>(std::vector<c10::IValue>)> call;
+  /// What the operator's own derivative would return.
+  std::function<std::vector<at::Tensor>()> standard;
+};
+
+/// Returns what stands in place of the gradient, one entry for each tensor argument, in order
+/// (lists of tensors flattened); undefined for none. [any thread; must not keep state]
+using BackwardRule = std::function<std::vector<at::Tensor>(const BackwardCall&)>;
+
+/// Backward rules by operator. Guided backpropagation, DeepLIFT and LRP are such tables. The first
+/// entry that matches a call is taken; calls without an entry keep their own derivative.
+class BackwardRules {
+ public:
+  struct Entry {
+    std::string operation;  ///< `aten::relu`; the in-place form is the same operator
+    std::function<bool(const GraphNode&)> applies;  ///< empty: every call of the operation
+    BackwardRule rule;
+  };
+  BackwardRules& on(std::string operation, BackwardRule rule,
+                    std::function<bool(const GraphNode&)> applies = {});
+  const BackwardRule* find(const GraphNode& node) const;
+  bool empty() const { return entries_.empty(); }
+
+ private:
+  std::vector<Entry> entries_;
+};
+
+/// Replaces a value while the model runs.
+struct Edit {
+  HookPoint at;
+  /// Gets the selected part of the value and returns what stands in its place; returning the very
+  /// tensor that it got changes nothing, to the last bit. Must return the same shape and type.
+  std::function<at::Tensor(const at::Tensor&)> apply;
+  /// For a selector with a direction: its vector.
+  at::Tensor direction;
+};
+
+/// What is wanted of one run of a model.
+struct Pass {
+  std::vector<HookPoint> capture;        ///< values to return; a selector takes a part
+  std::vector<Edit> edits;               ///< applied in this order where they meet
+  std::vector<HookPoint> differentiate;  ///< values by which gradients will be asked; no selectors
+  BackwardRules rules;
+  /// Whether the run is recorded for gradients by the inputs or by what the edits bring in,
+  /// although `differentiate` is empty.
+  bool record_gradients = false;
+};
+
+/// What a run gave. Value type; keeps the recorded graph alive while it lives.
+struct Recording {
+  NamedTensors outputs;                    ///< the model's outputs by name
+  std::vector<at::Tensor> captured;        ///< in the order of `Pass::capture`
+  std::vector<at::Tensor> differentiated;  ///< in the order of `Pass::differentiate`
+
+  /// The output called `name`, or the first when it is empty.
+  const at::Tensor& output(const std::string& name = {}) const;
+  /// Gradients of the sum of `objective` by the values at `Pass::differentiate`, zeros where the
+  /// objective does not depend on one. With `create_graph` they can be differentiated again. The
+  /// recording can be asked again when `keep` is set.
+  std::vector<at::Tensor> gradients(const at::Tensor& objective, bool keep = false,
+                                    bool create_graph = false) const;
+};
+
+/// A hook point that exists in a model.
+struct HookPointInfo {
+  std::string name;       ///< as a user writes it
+  std::string operation;  ///< what makes it: a module's type or an operator
+  bool tensor = true;     ///< false for a value that is no tensor (its parts are `:out[k]`)
+  at::ScalarType type = at::kFloat;
+  std::vector<std::int64_t> shape;  ///< for one sample with N first; empty when not known
+};
+
+/// An input or output of a model.
+struct PortInfo {
+  std::string name;
+  at::ScalarType type = at::kFloat;
+  std::vector<std::int64_t> shape;  ///< without N; empty when not known
+};
+
+/// A network that was given. Evaluation mode; its parameters never change and carry no gradients.
+/// Implemented by the host. [any number of threads]
+class Model {
+ public:
+  virtual ~Model();
+  virtual const std::vector<PortInfo>& inputs() const = 0;
+  virtual const std::vector<PortInfo>& outputs() const = 0;
+  virtual const Graph& graph() const = 0;
+  /// All hook points in execution order.
+  virtual std::vector<HookPointInfo> hook_points() const = 0;
+  /// What is known of one; throws `Error` with near names when there is none such.
+  virtual HookPointInfo resolve(const HookPoint& hook) const = 0;
+  /// Whether images enter as pixels in 0..1 and are normalised inside (hook points `pixels`,
+  /// `input`).
+  virtual bool normalises() const = 0;
+  /// Maps pixels in 0..1 to model space; the identity for a model that does not normalise.
+  virtual at::Tensor normalise(const at::Tensor& pixels) const = 0;
+  /// Runs it. Inputs are by name, N first in each. Gradients are recorded only where the pass asks.
+  virtual Recording run(const NamedTensors& inputs, const Pass& pass) const = 0;
+};
+
+}  // namespace microtome

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "microtome/sdk.h"
+
+/// Runs a stage without the host, for the tests of its author.
+namespace microtome {
+namespace [[gnu::visibility("default")]] testing {
+
+/// A model of steps in a row, each a hook point: `{"conv1", f}, {"relu", g}`. One input, `input`,
+/// one output, `output`.
+class StepModel final : public Model {
+ public:
+  using Step = std::pair<std::string, std::function<at::Tensor(const at::Tensor&)>>;
+  /// `example` is one sample, with N = 1; it gives the shapes.
+  StepModel(at::Tensor example, std::vector<Step> steps);
+
+  const std::vector<PortInfo>& inputs() const override { return inputs_; }
+  const std::vector<PortInfo>& outputs() const override { return outputs_; }
+  const Graph& graph() const override { return graph_; }
+  std::vector<HookPointInfo> hook_points() const override { return hooks_; }
+  HookPointInfo resolve(const HookPoint& hook) const override;
+  bool normalises() const override { return false; }
+  at::Tensor normalise(const at::Tensor& pixels) const override { return pixels; }
+  Recording run(const NamedTensors& inputs, const Pass& pass) const override;
+
+ private:
+  std::vector<Step> steps_;
+  std::vector<PortInfo> inputs_, outputs_;
+  std::vector<HookPointInfo> hooks_;
+  Graph graph_;
+};
+
+/// Samples in memory.
+class MemoryDataset final : public Dataset {
+ public:
+  MemoryDataset(std::vector<std::string> ids, NamedTensors fields);
+  const DatasetInfo& info() const override { return info_; }
+  Batch load(const std::vector<std::int64_t>& positions) const override;
+
+ private:
+  DatasetInfo info_;
+  Batch all_;
+};
+
+/// What a stage wrote to one output.
+struct Output {
+  std::map<std::string, at::Tensor> tensors;
+  std::vector<std::string> ids;
+  std::vector<Metric> metrics;
+  std::vector<View> views;
+  Value metadata;
+  const Metric& metric(const std::string& name) const;
+};
+
+/// Makes a stage from parameters in JSON; throws `Error` with all mistakes.
+template <class S>
+std::unique_ptr<Stage> make(const std::string& json_parameters) {
+  Problems problems;
+  ReadContext context{problems, {}};
+  auto made = StageTypeOf<S>("tested").make(from_json(json_parameters), context);
+  std::string text;
+  for (const Problem& problem : problems.list()) text += problem.message + "\n";
+  if (!made) throw Error(text);
+  return made;
+}
+
+/// Connects inputs, then plans and runs.
+class Harness {
+ public:
+  Harness& model(const std::string& port, std::shared_ptr<const Model> model);
+  Harness& dataset(const std::string& port, std::shared_ptr<const Dataset> dataset);
+  Harness& chunk_size(std::int64_t samples);
+  /// Mistakes found by the stage's plan.
+  std::vector<std::string> plan_problems(const Stage& stage) const;
+  /// Plans, runs, and returns what it wrote, by output; throws `Error` on mistakes of the plan.
+  std::map<std::string, Output> run(const Stage& stage) const;
+
+ private:
+  std::map<std::string, std::shared_ptr<const Model>> models_;
+  std::map<std::string, std::shared_ptr<const Dataset>> datasets_;
+  std::int64_t chunk_size_ = 32;
+};
+
+}  // namespace testing
+}  // namespace microtome

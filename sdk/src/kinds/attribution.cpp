@@ -1,0 +1,102 @@
+#include "microtome/kinds/attribution.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace microtome {
+
+AttributionMethod::~AttributionMethod() = default;
+
+Plan AttributionStage::plan(const PlanInputs& inputs) const {
+  Plan plan;
+  plan.gradients = true;
+  plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
+  TensorInfo values{"attributions", at::kFloat, {}, true};
+  if (const auto info = inputs.resolve("model", common_.at)) {
+    if (!common_.at.selector.empty()) {
+      inputs.problems().add(common_.at.location,
+                            "attributions are of a whole value; choose a part of it afterwards");
+    }
+    if (!info->tensor || !c10::isFloatingType(info->type)) {
+      inputs.problems().add(common_.at.location,
+                            "the value at \"" + common_.at.text() +
+                                "\" is no real number, so there is no gradient by it; name a hook "
+                                "point after the embedding");
+    }
+    values.shape = info->shape;
+    if (!values.shape.empty()) values.shape[0] = -1;
+  }
+  inputs.check_target("model", "data", common_.target);
+  if (common_.target.what == Target::What::direction || common_.target.what == Target::What::kl) {
+    inputs.problems().add(common_.target.location,
+                          "the target \"" + common_.target.text() +
+                              "\" needs an artifact that attribution stages do not take yet");
+  }
+  plan.outputs.push_back(
+      {"attributions", kind::attributions, {values, {"score", at::kFloat, {-1}, true}}});
+  return plan;
+}
+
+void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const {
+  const Attributions result =
+      attribute({*chunk.model, chunk.inputs, chunk.batch, &context.dataset("data")}, context);
+  chunk.emit("attributions", "attributions", result.values);
+  chunk.emit("attributions", "score", result.score);
+  state.samples += chunk.batch.size();
+  if (result.completeness_delta.defined()) {
+    chunk.emit("attributions", "completeness_delta", result.completeness_delta);
+    const at::Tensor size = result.completeness_delta.abs().to(at::kDouble);
+    state.deltas += size.numel();
+    state.delta_sum += size.sum().item<double>();
+    state.delta_max = std::max(state.delta_max, size.max().item<double>());
+  }
+  for (const auto& [name, rows] : result.more) chunk.emit("attributions", name, rows);
+}
+
+void AttributionStage::merge(State& earlier, State&& later) const {
+  earlier.samples += later.samples;
+  earlier.deltas += later.deltas;
+  earlier.delta_sum += later.delta_sum;
+  earlier.delta_max = std::max(earlier.delta_max, later.delta_max);
+}
+
+void AttributionStage::finish(State& state, Context& context) const {
+  ArtifactWriter& writer = context.output("attributions");
+  writer.metadata("at", Value(common_.at.text()));
+  writer.metadata("target", Value(common_.target.text()));
+  writer.metadata("space", Value(common_.at.module == "pixels" ? "pixel" : "model"));
+  if (state.deltas > 0) {
+    const std::string unit = "score";
+    writer.metric({.name = "mean_absolute_completeness_delta",
+                   .value = state.delta_sum / static_cast<double>(state.deltas),
+                   .unit = unit,
+                   .interval = {},
+                   .n = state.deltas,
+                   .resampling_unit = "sample",
+                   .chance = {},
+                   .null_description = {},
+                   .seed = {},
+                   .details = {}});
+    writer.metric({.name = "largest_absolute_completeness_delta",
+                   .value = state.delta_max,
+                   .unit = unit,
+                   .interval = {},
+                   .n = state.deltas,
+                   .resampling_unit = "sample",
+                   .chance = {},
+                   .null_description = {},
+                   .seed = {},
+                   .details = {}});
+  }
+  writer.view({View::Type::heat_map,
+               "Attributions",
+               "Sum over channels of what each place adds to the score; blue takes away, red adds.",
+               {"attributions"},
+               Value()});
+}
+
+void* AttributionStage::capability(std::string_view id) {
+  return id == AttributionMethod::capability ? static_cast<AttributionMethod*>(this) : nullptr;
+}
+
+}  // namespace microtome

@@ -1,0 +1,85 @@
+#include "microtome/model.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "microtome/dataset.h"
+
+namespace microtome {
+
+NamedTensors::NamedTensors(std::initializer_list<std::pair<std::string, at::Tensor>> entries) {
+  for (const auto& [name, value] : entries) set(name, value);
+}
+
+void NamedTensors::set(const std::string& name, at::Tensor value) {
+  for (auto& entry : entries_) {
+    if (entry.first == name) {
+      entry.second = std::move(value);
+      return;
+    }
+  }
+  entries_.emplace_back(name, std::move(value));
+}
+
+const at::Tensor* NamedTensors::find(std::string_view name) const {
+  for (const auto& entry : entries_) {
+    if (entry.first == name) return &entry.second;
+  }
+  return nullptr;
+}
+
+const at::Tensor& NamedTensors::at(std::string_view name) const {
+  if (const at::Tensor* value = find(name)) return *value;
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) names.push_back(entry.first);
+  throw Error("there is no tensor \"" + std::string(name) + "\"" + suggestion(name, names));
+}
+
+BackwardRules& BackwardRules::on(std::string operation, BackwardRule rule,
+                                 std::function<bool(const GraphNode&)> applies) {
+  entries_.push_back({std::move(operation), std::move(applies), std::move(rule)});
+  return *this;
+}
+
+const BackwardRule* BackwardRules::find(const GraphNode& node) const {
+  for (const Entry& entry : entries_) {
+    if (entry.operation == node.operation && (!entry.applies || entry.applies(node))) {
+      return &entry.rule;
+    }
+  }
+  return nullptr;
+}
+
+const at::Tensor& Recording::output(const std::string& name) const {
+  if (!name.empty()) return outputs.at(name);
+  if (outputs.empty()) throw Error("the model has no tensor output");
+  return outputs.begin()->second;
+}
+
+std::vector<at::Tensor> Recording::gradients(const at::Tensor& objective, bool keep,
+                                             bool create_graph) const {
+  if (differentiated.empty()) throw Error("the pass names nothing to differentiate by");
+  std::vector<at::Tensor> result;
+  if (!objective.requires_grad()) {
+    for (const at::Tensor& value : differentiated) result.push_back(at::zeros_like(value));
+    return result;
+  }
+  result = torch::autograd::grad({objective.sum()}, differentiated, {}, keep || create_graph,
+                                 create_graph, /*allow_unused=*/true);
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    if (!result[i].defined()) result[i] = at::zeros_like(differentiated[i]);
+  }
+  return result;
+}
+
+Model::~Model() = default;
+
+const FieldInfo* DatasetInfo::find(const std::string& field) const {
+  for (const FieldInfo& info : fields) {
+    if (info.name == field) return &info;
+  }
+  return nullptr;
+}
+
+Dataset::~Dataset() = default;
+
+}  // namespace microtome

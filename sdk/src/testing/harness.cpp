@@ -1,0 +1,306 @@
+#include "microtome/testing/harness.h"
+
+#include <algorithm>
+
+namespace microtome::testing {
+
+StepModel::StepModel(at::Tensor example, std::vector<Step> steps) : steps_(std::move(steps)) {
+  const auto describe = [](const std::string& name, const at::Tensor& value) {
+    return HookPointInfo{name, "step", true, value.scalar_type(), value.sizes().vec()};
+  };
+  hooks_.push_back(describe("input", example));
+  inputs_.push_back({"input", example.scalar_type(), example.sizes().slice(1).vec()});
+  at::Tensor value = std::move(example);
+  for (const auto& [name, step] : steps_) {
+    value = step(value);
+    hooks_.push_back(describe(name, value));
+    graph_.nodes.push_back({"step::" + name, name, 1, 1, {}, {}, 0, {}});
+  }
+  hooks_.push_back(describe("output", value));
+  outputs_.push_back({"output", value.scalar_type(), value.sizes().slice(1).vec()});
+}
+
+namespace {
+
+/// The name that a step has: the only input goes by both of its names.
+std::string step_of(const HookPoint& hook) {
+  const std::string site = hook.site();
+  return site == "input.input" ? "input" : site;
+}
+
+}  // namespace
+
+HookPointInfo StepModel::resolve(const HookPoint& hook) const {
+  std::vector<std::string> names;
+  for (const HookPointInfo& info : hooks_) {
+    if (info.name == step_of(hook)) return info;
+    names.push_back(info.name);
+  }
+  throw Error("the model has no hook point \"" + hook.site() + "\"" +
+              suggestion(hook.site(), names));
+}
+
+Recording StepModel::run(const NamedTensors& inputs, const Pass& pass) const {
+  Recording recording;
+  recording.captured.resize(pass.capture.size());
+  recording.differentiated.resize(pass.differentiate.size());
+  const bool record = pass.record_gradients || !pass.differentiate.empty();
+  const at::AutoGradMode mode(record);
+  const auto visit = [&](const std::string& name, at::Tensor value) {
+    for (const Edit& edit : pass.edits) {
+      if (step_of(edit.at) == name) {
+        value = assign(value, edit.at.selector,
+                       edit.apply(select(value, edit.at.selector, edit.direction)));
+      }
+    }
+    for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
+      if (step_of(pass.differentiate[i]) != name) continue;
+      if (!value.requires_grad()) value = value.detach().requires_grad_();
+      recording.differentiated[i] = value;
+    }
+    for (std::size_t i = 0; i < pass.capture.size(); ++i) {
+      if (step_of(pass.capture[i]) == name) {
+        recording.captured[i] = select(value, pass.capture[i].selector);
+      }
+    }
+    return value;
+  };
+  at::Tensor value = visit("input", inputs.at("input"));
+  for (const auto& [name, step] : steps_) value = visit(name, step(value));
+  value = visit("output", value);
+  recording.outputs.set("output", value);
+  for (const HookPoint& hook : pass.capture) resolve(hook);
+  for (const HookPoint& hook : pass.differentiate) resolve(hook);
+  for (const Edit& edit : pass.edits) resolve(edit.at);
+  return recording;
+}
+
+MemoryDataset::MemoryDataset(std::vector<std::string> ids, NamedTensors fields) {
+  info_.name = "memory";
+  info_.size = static_cast<std::int64_t>(ids.size());
+  for (const auto& [name, value] : fields) {
+    info_.fields.push_back({name, value.scalar_type(), value.sizes().slice(1).vec(), {}, false});
+  }
+  all_.ids = std::move(ids);
+  all_.fields = std::move(fields);
+}
+
+Batch MemoryDataset::load(const std::vector<std::int64_t>& positions) const {
+  Batch batch;
+  batch.first = positions.empty() ? 0 : positions.front();
+  for (const std::int64_t position : positions) {
+    batch.ids.push_back(all_.ids.at(static_cast<std::size_t>(position)));
+  }
+  const at::Tensor index = at::tensor(positions, at::kLong);
+  for (const auto& [name, value] : all_.fields)
+    batch.fields.set(name, value.index_select(0, index));
+  return batch;
+}
+
+const Metric& Output::metric(const std::string& name) const {
+  for (const Metric& found : metrics) {
+    if (found.name == name) return found;
+  }
+  throw Error("no metric \"" + name + "\" was written");
+}
+
+namespace {
+
+class MemoryWriter final : public ArtifactWriter {
+ public:
+  void tensor(const std::string& name, const at::Tensor& value, bool allow_nan) override {
+    check(name, value, allow_nan);
+    output.tensors[name] = value.detach().clone();
+  }
+  void append(const std::string& name, const at::Tensor& rows, bool allow_nan) override {
+    check(name, rows, allow_nan);
+    at::Tensor& all = output.tensors[name];
+    all = all.defined() ? at::cat({all, rows.detach()}) : rows.detach().clone();
+  }
+  void append_ids(const std::vector<std::string>& ids) override {
+    output.ids.insert(output.ids.end(), ids.begin(), ids.end());
+  }
+  void metric(Metric metric) override { output.metrics.push_back(std::move(metric)); }
+  void view(View view) override { output.views.push_back(std::move(view)); }
+  void metadata(const std::string& key, Value value) override {
+    output.metadata.set(key, std::move(value));
+  }
+
+  Output output;
+
+ private:
+  static void check(const std::string& name, const at::Tensor& value, bool allow_nan) {
+    if (!allow_nan && value.is_floating_point() && value.isnan().any().item<bool>()) {
+      throw Error("the tensor \"" + name + "\" holds NaN");
+    }
+  }
+};
+
+class MemoryPlanInputs final : public PlanInputs {
+ public:
+  MemoryPlanInputs(const std::map<std::string, std::shared_ptr<const Model>>& models,
+                   const std::map<std::string, std::shared_ptr<const Dataset>>& datasets)
+      : models_(models), datasets_(datasets) {}
+  Problems& problems() const override { return problems_; }
+  bool connected(const std::string& port) const override {
+    return models_.contains(port) || datasets_.contains(port);
+  }
+  const Model* model(const std::string& port) const override {
+    const auto found = models_.find(port);
+    return found == models_.end() ? nullptr : found->second.get();
+  }
+  const DatasetInfo* dataset(const std::string& port) const override {
+    const auto found = datasets_.find(port);
+    return found == datasets_.end() ? nullptr : &found->second->info();
+  }
+  const OutputPlan* artifact(const std::string&) const override { return nullptr; }
+
+ private:
+  const std::map<std::string, std::shared_ptr<const Model>>& models_;
+  const std::map<std::string, std::shared_ptr<const Dataset>>& datasets_;
+  mutable Problems problems_;
+};
+
+class MemoryContext final : public Context {
+ public:
+  MemoryContext(const std::map<std::string, std::shared_ptr<const Model>>& models,
+                const std::map<std::string, std::shared_ptr<const Dataset>>& datasets,
+                std::int64_t chunk_size)
+      : models_(models), datasets_(datasets), chunk_size_(chunk_size) {}
+  ~MemoryContext() override {
+    if (!scratch_.empty()) {
+      std::error_code ignored;
+      std::filesystem::remove_all(scratch_, ignored);
+    }
+  }
+  void log(LogLevel, const std::string&) override {}
+  void progress(std::int64_t, std::int64_t) override {}
+  void check_cancelled() const override {}
+  at::Device device() const override { return at::kCPU; }
+  at::Generator generator(std::uint64_t stream) const override {
+    return at::detail::createCPUGenerator(stream);
+  }
+  std::int64_t chunk_size() const override { return chunk_size_; }
+  const Model& model(const std::string& port) override { return *connection(models_, port); }
+  const Dataset& dataset(const std::string& port) override { return *connection(datasets_, port); }
+  const ArtifactReader& artifact(const std::string& port) override {
+    throw Error("the port \"" + port + "\" is not connected");
+  }
+  std::vector<ArtifactMember> members(const std::string& port) override {
+    throw Error("the port \"" + port + "\" is not connected");
+  }
+  NamedTensors bind(const std::string& port, const Batch& batch) override {
+    NamedTensors inputs;
+    for (const PortInfo& input : model(port).inputs()) {
+      const at::Tensor* field = batch.fields.find(input.name);
+      inputs.set(input.name, field != nullptr ? *field : batch.fields.begin()->second);
+    }
+    return inputs;
+  }
+  std::string field(const std::string& port) override { return port; }
+  bool connected(const std::string& port) const override {
+    return models_.contains(port) || datasets_.contains(port);
+  }
+  ArtifactWriter& output(const std::string& port) override { return writers[port]; }
+  void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) override {
+    for (std::int64_t i = 0; i < count; ++i) body(i);
+  }
+  std::filesystem::path scratch() override {
+    if (scratch_.empty()) {
+      std::string name = (std::filesystem::temp_directory_path() / "microtome-XXXXXX").string();
+      if (mkdtemp(name.data()) == nullptr) throw Error("no temporary folder can be made");
+      scratch_ = name;
+    }
+    return scratch_;
+  }
+
+  std::map<std::string, MemoryWriter> writers;
+
+ private:
+  template <class T>
+  static const T& connection(const std::map<std::string, T>& all, const std::string& port) {
+    const auto found = all.find(port);
+    if (found == all.end()) throw Error("the port \"" + port + "\" is not connected");
+    return found->second;
+  }
+  const std::map<std::string, std::shared_ptr<const Model>>& models_;
+  const std::map<std::string, std::shared_ptr<const Dataset>>& datasets_;
+  std::int64_t chunk_size_;
+  std::filesystem::path scratch_;
+};
+
+void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
+  const Dataset& data = context.dataset(plan.read->data);
+  std::unique_ptr<StageState> total = stage.begin(context);
+  for (std::int64_t first = 0, index = 0; first < data.info().size;
+       first += context.chunk_size(), ++index) {
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), data.info().size);
+         ++i) {
+      positions.push_back(i);
+    }
+    Chunk chunk;
+    chunk.index = index;
+    chunk.batch = data.load(positions);
+    if (!plan.read->model.empty()) {
+      chunk.model = &context.model(plan.read->model);
+      chunk.inputs = context.bind(plan.read->model, chunk.batch);
+      if (plan.read->forward || !plan.read->capture.empty()) {
+        Pass pass;
+        pass.capture = plan.read->capture;
+        chunk.recording = chunk.model->run(chunk.inputs, pass);
+      }
+    }
+    const auto state = stage.begin(context);
+    stage.batch(*state, chunk, context);
+    for (const Chunk::Emission& emission : chunk.emissions) {
+      context.output(emission.port).append(emission.tensor, emission.rows, emission.allow_nan);
+    }
+    for (auto& [port, writer] : context.writers) writer.append_ids(chunk.batch.ids);
+    stage.merge(*total, *state, context);
+  }
+  stage.finish(*total, context);
+}
+
+}  // namespace
+
+Harness& Harness::model(const std::string& port, std::shared_ptr<const Model> model) {
+  models_[port] = std::move(model);
+  return *this;
+}
+Harness& Harness::dataset(const std::string& port, std::shared_ptr<const Dataset> dataset) {
+  datasets_[port] = std::move(dataset);
+  return *this;
+}
+Harness& Harness::chunk_size(std::int64_t samples) {
+  chunk_size_ = samples;
+  return *this;
+}
+
+std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
+  const MemoryPlanInputs inputs(models_, datasets_);
+  stage.plan(inputs);
+  std::vector<std::string> messages;
+  for (const Problem& problem : inputs.problems().list()) messages.push_back(problem.message);
+  return messages;
+}
+
+std::map<std::string, Output> Harness::run(const Stage& stage) const {
+  const MemoryPlanInputs inputs(models_, datasets_);
+  const Plan plan = stage.plan(inputs);
+  std::string mistakes;
+  for (const Problem& problem : inputs.problems().list()) mistakes += problem.message + "\n";
+  if (!mistakes.empty()) throw Error(mistakes);
+  MemoryContext context(models_, datasets_, chunk_size_);
+  for (const OutputPlan& output : plan.outputs) context.output(output.port);
+  if (plan.read) {
+    stream(stage, plan, context);
+  } else {
+    stage.run(context);
+  }
+  std::map<std::string, Output> result;
+  for (auto& [port, writer] : context.writers) result[port] = std::move(writer.output);
+  return result;
+}
+
+}  // namespace microtome::testing

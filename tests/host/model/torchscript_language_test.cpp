@@ -1,0 +1,315 @@
+// Small scripted models, each with one thing that a loader may get wrong. The program must return
+// what LibTorch's own interpreter returns, and so must its gradients.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "tests/host/model/scripted.h"
+
+namespace microtome::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using torch::jit::Module;
+
+std::vector<at::Tensor> flat(const c10::IValue& value) {
+  if (value.isTensor()) return {value.toTensor()};
+  std::vector<at::Tensor> all;
+  const auto add = [&](const c10::IValue& part) {
+    for (const at::Tensor& tensor : flat(part)) all.push_back(tensor);
+  };
+  if (value.isTuple()) {
+    for (const auto& part : value.toTupleRef().elements()) add(part);
+  }
+  if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) add(entry.value());
+  }
+  return all;
+}
+
+/// Outputs and gradients equal those of the module's own interpreter, and hooking everything
+/// changes nothing.
+void expect_same(const Module& module, const std::vector<at::Tensor>& inputs) {
+  const auto model = model_of(module);
+  std::vector<at::Tensor> leaves;
+  std::vector<c10::IValue> arguments;
+  for (const at::Tensor& input : inputs) {
+    leaves.push_back(input.clone());
+    if (input.is_floating_point()) leaves.back().requires_grad_();
+    // The original may write into its input; a leaf must not be written.
+    arguments.emplace_back(input.is_floating_point() ? leaves.back() * 1 : leaves.back());
+  }
+  Module original = module.clone();
+  const auto expected = flat(original.forward(arguments));
+
+  std::vector<at::Tensor> copies;
+  for (const at::Tensor& input : inputs) copies.push_back(input.clone());
+  Pass pass;
+  for (const PortInfo& port : model.inputs()) {
+    const auto index = static_cast<std::size_t>(&port - model.inputs().data());
+    if (inputs[index].is_floating_point())
+      pass.differentiate.push_back(parse_hook_point("input." + port.name));
+  }
+  const auto recording = model.run(named_inputs(model, copies), pass);
+  ASSERT_EQ(recording.outputs.size(), expected.size());
+  at::Tensor expected_sum = at::zeros({}), sum = at::zeros({});
+  std::size_t i = 0;
+  for (const auto& [name, value] : recording.outputs) {
+    ASSERT_EQ(value.sizes(), expected[i].sizes()) << name;
+    EXPECT_TRUE(at::allclose(value, expected[i], 1e-5, 1e-6)) << name << value << expected[i];
+    const at::Tensor weight = at::rand(value.sizes());
+    if (value.is_floating_point()) sum = sum + (value * weight).sum();
+    if (value.is_floating_point()) expected_sum = expected_sum + (expected[i] * weight).sum();
+    ++i;
+  }
+  std::vector<at::Tensor> wanted;
+  for (const at::Tensor& leaf : leaves) {
+    if (leaf.requires_grad()) wanted.push_back(leaf);
+  }
+  if (!wanted.empty() && expected_sum.requires_grad()) {
+    const auto expected_gradients =
+        torch::autograd::grad({expected_sum}, wanted, {}, {}, false, true);
+    const auto gradients = recording.gradients(sum);
+    for (std::size_t k = 0; k < wanted.size(); ++k) {
+      if (!expected_gradients[k].defined()) continue;
+      EXPECT_TRUE(at::allclose(gradients[k], expected_gradients[k], 1e-5, 1e-6));
+    }
+  }
+  for (std::size_t k = 0; k < inputs.size(); ++k)
+    EXPECT_TRUE(copies[k].equal(inputs[k])) << "input was written";
+
+  Pass everything, plain;
+  for (const auto& hook : model.hook_points()) {
+    if (hook.name.find('@') == std::string::npos)
+      everything.capture.push_back(parse_hook_point(hook.name));
+  }
+  const auto unhooked = model.run(named_inputs(model, inputs), plain);
+  try {
+    const auto hooked = model.run(named_inputs(model, inputs), everything);
+    for (const auto& [name, value] : unhooked.outputs)
+      EXPECT_TRUE(value.equal(hooked.outputs.at(name)));
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("did not come by"));
+  }
+}
+
+std::string refusal(const Module& module) {
+  try {
+    model_of(module);
+  } catch (const Error& error) {
+    return error.full();
+  }
+  return "accepted";
+}
+
+Module relu_in_place() { return scripted("def forward(self, x):\n  return torch.relu_(x)\n"); }
+
+TEST(ScriptedModel, CallsAModuleTwice) {
+  const Module module = scripted(
+      "def forward(self, x):\n  return self.act.forward(self.act.forward(x - 1) * 2 - 1)\n",
+      {{"act", scripted("def forward(self, x):\n  return torch.relu(x)\n")}});
+  expect_same(module, {at::randn({3, 4})});
+  const auto model = model_of(module);
+  Pass pass;
+  pass.capture = {parse_hook_point("act"), parse_hook_point("act@2"), parse_hook_point("act@2:in")};
+  const at::Tensor x = at::tensor({-1.0F, 1.5F, 3.0F});
+  const auto recording = model.run(named_inputs(model, {x}), pass);
+  EXPECT_TRUE(recording.captured[0].equal(at::relu(x - 1)));
+  EXPECT_TRUE(recording.captured[1].equal(at::relu(at::relu(x - 1) * 2 - 1)));
+  EXPECT_TRUE(recording.captured[2].equal(at::relu(x - 1) * 2 - 1));
+}
+
+TEST(ScriptedModel, UnrollsAConstantLoop) {
+  const Module module = scripted(
+      "def forward(self, x):\n  for i in range(3):\n    x = self.act.forward(x * 0.5 + i)\n  "
+      "return x\n",
+      {{"act", scripted("def forward(self, x):\n  return torch.tanh(x)\n")}});
+  expect_same(module, {at::randn({2, 3})});
+  const auto model = model_of(module);
+  EXPECT_NO_THROW(model.resolve(parse_hook_point("act@3")));
+  EXPECT_THROW(model.resolve(parse_hook_point("act@4")), Error);
+}
+
+TEST(ScriptedModel, RunsALoopWhoseLengthDependsOnTheInput) {
+  const Module module = scripted(
+      "def forward(self, x):\n  h = torch.zeros_like(x[:, 0])\n  out = [h]\n"
+      "  for t in range(x.size(1)):\n    h = self.cell.forward(h + x[:, t])\n    out.append(h)\n"
+      "  return torch.stack(out, 1)\n",
+      {{"cell", scripted("def forward(self, x):\n  return torch.tanh(x)\n")}});
+  expect_same(module, {at::randn({2, 5, 3})});
+  const auto model = model_of(module);
+  const at::Tensor x = at::randn({2, 5, 3});
+  Pass pass;
+  pass.capture = {parse_hook_point("cell@2")};
+  const auto recording = model.run(named_inputs(model, {x}), pass);
+  EXPECT_TRUE(recording.captured[0].equal(recording.output().select(1, 2)));
+  pass.capture = {parse_hook_point("cell@6")};
+  EXPECT_THROW(model.run(named_inputs(model, {x}), pass), Error);
+}
+
+TEST(ScriptedModel, WritesInPlaceInALoopIntoATensorFromOutside) {
+  expect_same(
+      scripted("def forward(self, x):\n  total = torch.zeros_like(x[:, 0])\n  view = total[0]\n"
+               "  for t in range(x.size(1)):\n    total.add_(x[:, t])\n"
+               "  return total + view\n"),
+      {at::randn({2, 5, 3})});
+}
+
+TEST(ScriptedModel, WhileLoop) {
+  expect_same(
+      scripted("def forward(self, x):\n  while bool(x.sum() < 10):\n    x = x * 2\n  return x\n"),
+      {at::rand({2, 2}) + 0.1});
+}
+
+TEST(ScriptedModel, BranchOnTheData) {
+  const Module module = scripted(
+      "def forward(self, x):\n  if bool(x.sum() > 0):\n    y = x * 2\n  else:\n    y = "
+      "self.act.forward(x)\n  return y + 1\n",
+      {{"act", scripted("def forward(self, x):\n  return torch.exp(x)\n")}});
+  expect_same(module, {at::ones({2, 2})});
+  expect_same(module, {-at::ones({2, 2})});
+}
+
+TEST(ScriptedModel, WritesInPlaceInABranch) {
+  const Module module = scripted(
+      "def forward(self, x):\n  y = x * 2\n  v = y[0]\n  if bool(x.sum() > 0):\n    v.mul_(3)\n  "
+      "else:\n    y.add_(1)\n"
+      "  return y + v\n");
+  expect_same(module, {at::ones({2, 2})});
+  expect_same(module, {-at::ones({2, 2})});
+}
+
+TEST(ScriptedModel, DictionaryOutput) {
+  const Module module = scripted(
+      "def forward(self, x):\n  out = {\"twice\": x * 2}\n  out[\"sum\"] = x.sum(1)\n  return "
+      "out\n");
+  expect_same(module, {at::randn({2, 3})});
+  const auto model = model_of(module);
+  EXPECT_EQ(model.outputs()[0].name, "twice");
+  EXPECT_EQ(model.outputs()[1].name, "sum");
+  EXPECT_NO_THROW(model.resolve(parse_hook_point("output.sum")));
+}
+
+TEST(ScriptedModel, TwoInputsOfWhichOneIsTokens) {
+  const Module module = scripted(
+      "def forward(self, image, tokens):\n  text = torch.embedding(self.table, tokens).mean(1)\n"
+      "  return image.flatten(1).mean(1, True) * text, text\n",
+      {}, {{"table", at::randn({7, 4})}});
+  expect_same(module,
+              {at::randn({2, 3, 4, 4}), at::tensor({1, 2, 3, 6, 0, 1}, at::kLong).view({2, 3})});
+}
+
+TEST(ScriptedModel, InPlaceChain) {
+  expect_same(scripted("def forward(self, x):\n  y = x * 2\n  y.add_(1).mul_(3).relu_()\n  z = y - "
+                       "0.5\n  z += 2\n  return z\n"),
+              {at::randn({3, 3})});
+}
+
+TEST(ScriptedModel, WritesIntoItsInput) {
+  expect_same(scripted("def forward(self, x):\n  x[:, 0].add_(1)\n  return x * 2\n"),
+              {at::randn({2, 3})});
+}
+
+TEST(ScriptedModel, WritesThroughAView) {
+  expect_same(scripted("def forward(self, x):\n  y = x * 1\n  y.view([-1]).relu_()\n  return y\n"),
+              {at::randn({2, 3})});
+  expect_same(scripted("def forward(self, x):\n  y = x * 1\n  y.transpose(0, 1)[1].fill_(3.0)\n  "
+                       "y[0, 1:] = y[1, :2]\n  return y\n"),
+              {at::randn({2, 3})});
+}
+
+TEST(ScriptedModel, ReadsAViewThatWasMadeBeforeTheWrite) {
+  expect_same(
+      scripted(
+          "def forward(self, x):\n  y = x * 1\n  v = y[:, 1]\n  y.relu_()\n  return v * y[:, 0]\n"),
+      {at::randn({4, 3})});
+}
+
+TEST(ScriptedModel, WritesIntoOnePartOfAChunk) {
+  // The original runs without gradients alone; the program has them.
+  const auto model =
+      model_of(scripted("def forward(self, x):\n  y = x * 1\n  a, b = torch.chunk(y, 2, 1)\n  "
+                        "a.relu_()\n  return y + torch.cat([b, a], 1)\n"));
+  const at::Tensor x = at::randn({2, 4});
+  const at::Tensor a = x.slice(1, 0, 2).relu(), b = x.slice(1, 2, 4);
+  Pass pass;
+  pass.differentiate = {parse_hook_point("input")};
+  const auto recording = model.run(named_inputs(model, {x}), pass);
+  EXPECT_TRUE(recording.output().equal(at::cat({a + b, b + a}, 1)));
+  EXPECT_TRUE(recording.gradients(recording.output())[0].equal(
+      at::cat({2 * (x.slice(1, 0, 2) > 0).to(at::kFloat), at::full({2, 2}, 2.0F)}, 1)));
+}
+
+TEST(ScriptedModel, KeepsTheTypeOfAnInPlaceResult) {
+  expect_same(scripted("def forward(self, x):\n  y = torch.zeros_like(x)\n  y.copy_(x.double())\n  "
+                       "y.clamp_(-0.5, 0.5)\n  return y\n"),
+              {at::randn({2, 4})});
+}
+
+TEST(ScriptedModel, TiedWeights) {
+  const at::Tensor weight = at::randn({4, 4});
+  const Module module =
+      scripted("def forward(self, x):\n  return torch.relu(x @ self.encoder) @ self.decoder.t()\n",
+               {}, {{"encoder", weight}, {"decoder", weight}});
+  expect_same(module, {at::randn({2, 4})});
+}
+
+TEST(ScriptedModel, SplitHeads) {
+  expect_same(scripted("def forward(self, x):\n  n, t, d = x.shape[0], x.shape[1], x.shape[2]\n"
+                       "  q = x.view([n, t, 2, d // 2]).transpose(1, 2)\n"
+                       "  p = torch.softmax(q @ q.transpose(-1, -2), -1)\n"
+                       "  return (p @ q).transpose(1, 2).reshape([n, t, d])\n"),
+              {at::randn({2, 3, 4})});
+}
+
+TEST(ScriptedModel, InPlaceModuleLeavesTheValueBeforeIt) {
+  const Module module =
+      scripted("def forward(self, x):\n  return self.act.forward(self.norm.forward(x))\n",
+               {{"norm", scripted("def forward(self, x):\n  return x - x.mean()\n")},
+                {"act", relu_in_place()}});
+  expect_same(module, {at::randn({2, 4})});
+  const auto model = model_of(module);
+  const at::Tensor x = at::randn({2, 4});
+  Pass pass;
+  pass.capture = {parse_hook_point("norm"), parse_hook_point("act"), parse_hook_point("act:in")};
+  const auto recording = model.run(named_inputs(model, {x}), pass);
+  EXPECT_TRUE(recording.captured[0].equal(x - x.mean()));
+  EXPECT_TRUE(recording.captured[2].equal(x - x.mean()));
+  EXPECT_TRUE(recording.captured[1].equal((x - x.mean()).relu()));
+}
+
+TEST(ScriptedModel, AssertionOfTheModel) {
+  const Module module = scripted(
+      "def forward(self, x):\n  assert x.dim() == 2, \"needs a matrix\"\n  return x * 2\n");
+  expect_same(module, {at::randn({2, 3})});
+  const auto model = model_of(module);
+  EXPECT_THROW(model.run(named_inputs(model, {at::randn({3})}), {}), Error);
+}
+
+TEST(ScriptedModel, RefusesWhatItCantKeep) {
+  EXPECT_THAT(refusal(scripted("def forward(self, x):\n  return torch.dropout(x, 0.5, True)\n")),
+              HasSubstr("random"));
+  EXPECT_THAT(refusal(scripted("def forward(self, x):\n  return x + torch.rand([2])\n")),
+              HasSubstr("random"));
+  EXPECT_THAT(
+      refusal(scripted(
+          "def forward(self, x):\n  y = x * 1\n  z = y.reshape([-1])\n  z.relu_()\n  return y\n")),
+      HasSubstr("wrote in place into memory that may be the same"));
+  EXPECT_THAT(refusal(scripted("def forward(self, x):\n  self.state.add_(1)\n  return x\n", {},
+                               {{"state", at::zeros({2})}})),
+              HasSubstr("\"state\" is a parameter or buffer"));
+  EXPECT_THAT(refusal(scripted("def forward(self, x):\n  y = x * 1\n  y.t_()\n  return y\n")),
+              HasSubstr("aten::t_"));
+  EXPECT_THAT(refusal(scripted("def forward(self, x: int):\n  return torch.zeros([x])\n")),
+              HasSubstr("inputs must be tensors"));
+}
+
+TEST(ScriptedModel, ReadingOnlyAReshapeAfterWritingItIsAccepted) {
+  expect_same(
+      scripted(
+          "def forward(self, x):\n  y = x * 1\n  z = y.reshape([-1])\n  z.relu_()\n  return z\n"),
+      {at::randn({2, 2})});
+}
+
+}  // namespace
+}  // namespace microtome::testing
