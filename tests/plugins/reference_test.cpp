@@ -49,7 +49,7 @@ at::Tensor plain_integrated_gradients(const Reference& reference, const std::str
   };
   const auto score = [&](const at::Tensor& z) {
     const at::Tensor logits =
-        at_layer ? call("fc", call("layer3", z).mean({2, 3})) : net.forward({z}).toTensor();
+        at_layer ? call("linear", call("layer3", z).mean({2, 3})) : net.forward({z}).toTensor();
     return logits.gather(1, target.unsqueeze(1)).sum();
   };
   std::vector<double> nodes, weights;
