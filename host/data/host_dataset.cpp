@@ -36,6 +36,27 @@ Batch load_batch(const HostDataset& dataset, const std::vector<std::int64_t>& po
   return batch;
 }
 
+at::Tensor HostDataset::column(const std::string& field) const {
+  const FieldInfo* known = info_.find(field);
+  if (known == nullptr) {
+    std::vector<std::string> names;
+    for (const FieldInfo& other : info_.fields) names.push_back(other.name);
+    throw Error("the dataset \"" + info_.name + "\" has no field \"" + field + "\"" +
+                suggestion(field, names));
+  }
+  const bool integral = c10::isIntegralType(known->type, true);
+  const at::Tensor all = at::empty({info_.size}, integral ? at::kLong : at::kDouble);
+  for (std::int64_t i = 0; i < info_.size; ++i) {
+    const Value value = scalar(i, field);
+    if (integral) {
+      all.data_ptr<std::int64_t>()[i] = value.as_integer();
+    } else {
+      all.data_ptr<double>()[i] = value.as_number();
+    }
+  }
+  return all;
+}
+
 Batch HostDataset::load(const std::vector<std::int64_t>& positions) const {
   return load_batch(*this, positions, nullptr);
 }

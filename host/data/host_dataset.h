@@ -24,7 +24,8 @@ class HostDataset : public Dataset {
   const DatasetInfo& info() const override { return info_; }
   Batch load(const std::vector<std::int64_t>& positions) const override;
 
-  virtual std::string id(std::int64_t position) const = 0;
+  std::string id(std::int64_t position) const override = 0;
+  at::Tensor column(const std::string& field) const override;
   /// Decodes one sample. Throws `Error` naming the file.
   virtual Sample read(std::int64_t position) const = 0;
   /// A field that is known without decoding, such as a label; throws `Error` where it is not.

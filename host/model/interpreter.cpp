@@ -149,15 +149,15 @@ class Run {
       for (const std::size_t place : action.differentiate)
         recording_.differentiated[place] = tensor;
       for (const auto& [place, selector] : action.captures) {
-        recording_.captured[place] = select(tensor, *selector);
+        recording_.captured[place] = select(tensor, *selector, pass_.directions);
       }
     }
     if (tensor.is_same(before)) return value;
     return tensor;
   }
 
-  static at::Tensor edited(const Edit& edit, const at::Tensor& value) {
-    const at::Tensor part = select(value, edit.at.selector, edit.direction);
+  at::Tensor edited(const Edit& edit, const at::Tensor& value) const {
+    const at::Tensor part = select(value, edit.at.selector, pass_.directions);
     const at::Tensor replacement = edit.apply(part);
     if (replacement.is_same(part)) return value;
     if (!replacement.defined() || replacement.sizes() != part.sizes() ||

@@ -25,6 +25,7 @@ struct PreparedPass {
   const BackwardRules* rules = nullptr;
   bool record = false;
   std::size_t captures = 0, differentiated = 0;
+  Directions directions;
 };
 
 /// Runs `program`. `check` is called before each operator and may throw.

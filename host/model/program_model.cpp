@@ -72,6 +72,7 @@ void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
       pass.actions.push_back(std::move(action));
     }
     std::vector<at::Tensor> moved;
+    moved.reserve(examples.size());
     for (const at::Tensor& example : examples) moved.push_back(example.to(device_));
     const Recording recording = interpret(program_, moved, pass, {});
     for (std::size_t i = 0; i < program_.sites.size(); ++i) {
@@ -158,6 +159,7 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
   prepared.rules = pass.rules.empty() ? nullptr : &pass.rules;
   prepared.record = pass.record_gradients || !pass.differentiate.empty();
   prepared.captures = pass.capture.size();
+  prepared.directions = pass.directions;
   prepared.differentiated = pass.differentiate.size();
   const auto action_at = [&](const HookPoint& hook) -> ValueActions& {
     int execution = 0;

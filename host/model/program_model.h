@@ -14,12 +14,6 @@
 
 namespace microtome::host {
 
-/// What a pipeline says about a model's input.
-struct ModelInput {
-  std::vector<std::int64_t> size;  ///< of one sample, without N; empty when not said
-  std::vector<double> mean, std;   ///< by channel; empty: nothing is normalised inside
-};
-
 /// A program as the SDK's model. [any number of threads]
 class ProgramModel final : public Model {
  public:

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "host/model/torchscript/module_file.h"
+
 namespace microtome::host {
 namespace {
 
@@ -62,10 +64,8 @@ class Inputs final : public PlanInputs {
     return stage_.connections.contains(port);
   }
   const Model* model(const std::string& port) const override {
-    const Connection* connection = find(port, Connection::Kind::model);
-    if (connection == nullptr) return nullptr;
-    const auto found = planned_.resources.models.find(connection->name);
-    return found == planned_.resources.models.end() ? nullptr : found->second.model.get();
+    const auto found = stage_.connections.find(port);
+    return found == stage_.connections.end() ? nullptr : planned_.model(found->second);
   }
   const DatasetInfo* dataset(const std::string& port) const override {
     const auto found = stage_.connections.find(port);
@@ -98,7 +98,7 @@ class Checker {
   Checker(Pipeline pipeline, Catalog& catalog, at::Device device, Problems& problems)
       : catalog_(catalog), problems_(problems) {
     planned_.pipeline = std::move(pipeline);
-    planned_.resources = open_resources(planned_.pipeline, device, problems);
+    planned_.resources = open_resources(planned_.pipeline, catalog, device, problems);
   }
 
   PlannedPipeline check() {
@@ -134,6 +134,11 @@ class Checker {
               stage.nested_types.push_back(uses);
               ReadContext inner = context_for(stage);
               return make_stage(*type, with, inner);
+            },
+            [&stage](const DirectionReference& reference, const std::string& kind,
+                     const Location& location) {
+              stage.references.push_back({{reference.port(), reference.artifact(), location},
+                                          {reference.port(), {kind}, {}, false, false}});
             }};
   }
 
@@ -179,6 +184,13 @@ class Checker {
       }
       try {
         connect(i, input, port);
+      } catch (const Error& error) {
+        problems_.add(input.location, error.what());
+      }
+    }
+    for (const auto& [input, port] : planned_.stages[i].references) {
+      try {
+        connect(i, input, &port);
       } catch (const Error& error) {
         problems_.add(input.location, error.what());
       }
@@ -334,6 +346,12 @@ class Checker {
     }
     try {
       stage.plan = stage.stage->plan(Inputs(stage, planned_, problems_));
+      for (const OutputPlan& output : stage.plan.outputs) {
+        if (output.module == nullptr) continue;
+        stage.models[output.port] =
+            std::make_shared<ProgramModel>(stage.id, torchscript::lower(*output.module),
+                                           output.module->input, at::Device(at::kCPU));
+      }
     } catch (const Error& error) {
       problems_.add(error.location().known() ? error.location() : node(i).location, error.what());
     } catch (const std::exception& error) {
@@ -352,11 +370,8 @@ class Checker {
         data = found->second.get();
     }
     for (const auto& [port, connection] : stage.connections) {
-      const auto found = planned_.resources.models.find(connection.name);
-      if (connection.kind != Connection::Kind::model || found == planned_.resources.models.end() ||
-          data == nullptr)
-        continue;
-      bind_port(i, port, *found->second.model, data->info());
+      const ProgramModel* model = planned_.model(connection);
+      if (model != nullptr && data != nullptr) bind_port(i, port, *model, data->info());
     }
   }
 
@@ -440,6 +455,18 @@ class Checker {
 };
 
 }  // namespace
+
+const ProgramModel* PlannedPipeline::model(const Connection& connection) const {
+  if (connection.kind == Connection::Kind::model) {
+    const auto found = resources.models.find(connection.name);
+    return found == resources.models.end() ? nullptr : found->second.model.get();
+  }
+  if (connection.kind != Connection::Kind::artifact || connection.stages.size() != 1)
+    return nullptr;
+  const auto& made = stages[connection.stages[0]].models;
+  const auto found = made.find(connection.output);
+  return found == made.end() ? nullptr : found->second.get();
+}
 
 PlannedPipeline check_pipeline(Pipeline pipeline, Catalog& catalog, at::Device device,
                                Problems& problems) {

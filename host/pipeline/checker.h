@@ -29,10 +29,14 @@ struct PlannedStage {
   std::unique_ptr<Stage> stage;
   Plan plan;
   std::map<std::string, Connection> connections;
+  /// Models that it will make, by output: their structure, not their parameters.
+  std::map<std::string, std::shared_ptr<ProgramModel>> models;
   /// For each port with a model: the model's inputs and the fields that feed them.
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> bindings;
   Value parameters;                       ///< with defaults
   std::vector<std::string> nested_types;  ///< stage types that its parameters name
+  /// Artifacts that its parameters name, as inputs.
+  std::vector<std::pair<InputText, PortDescription>> references;
 };
 
 /// A pipeline that was checked.
@@ -42,6 +46,9 @@ struct PlannedPipeline {
   std::vector<PlannedStage> stages;  ///< as `pipeline.stages`
   std::vector<std::size_t> order;    ///< each after those that it needs
   bool plugin_refused = false;       ///< one of the problems is a refused plugin
+
+  /// The model at a connection, as it is known before the run; nullptr when it is none or wrong.
+  const ProgramModel* model(const Connection& connection) const;
 };
 
 /// Opens models and datasets, makes and plans all stages. Computes nothing of what the stages

@@ -6,9 +6,11 @@
 
 #include "host/data/derived.h"
 #include "host/data/image_folder.h"
+#include "host/data/source_dataset.h"
 #include "host/data/tensor_files.h"
 #include "host/model/torchscript/loader.h"
 #include "host/pipeline/schema.h"
+#include "microtome/kinds/dataset_source.h"
 
 namespace microtome::host {
 namespace {
@@ -75,8 +77,9 @@ Value without_source(const Value& content) {
 
 class Opener {
  public:
-  Opener(const Pipeline& pipeline, at::Device device, Problems& problems)
+  Opener(const Pipeline& pipeline, Catalog& catalog, at::Device device, Problems& problems)
       : pipeline_(pipeline),
+        catalog_(catalog),
         device_(device),
         problems_(problems),
         base_(std::filesystem::absolute(pipeline.file).parent_path()) {}
@@ -217,12 +220,34 @@ class Opener {
       return zip(declaration.name, std::move(parts));
     }
     if (content.find("from") != nullptr) return make_derived(declaration);
+    if (auto made = from_plugin(declaration)) return *made;
     if (source(declaration, {"image_folder", "tensors"}) == "tensors") {
       const auto params = read<TensorFilesParams>(content);
       return params ? open_tensor_files(declaration.name, *params, base_) : nullptr;
     }
     const auto params = read<ImageFolderParams>(content);
     return params ? open_image_folder(declaration.name, *params, base_) : nullptr;
+  }
+
+  /// A dataset whose source a plugin brings; nothing when the source is no stage type.
+  std::optional<std::shared_ptr<HostDataset>> from_plugin(const Declaration& declaration) {
+    const Value* source = declaration.content.find("source");
+    if (source == nullptr || !source->is_string() ||
+        catalog_.plugin_of(source->as_string()) == nullptr)
+      return std::nullopt;
+    const StageType& type = catalog_.stage_type(source->as_string());
+    const Value with = without_source(declaration.content);
+    ReadContext context{problems_};
+    const std::unique_ptr<Stage> stage = type.make(with, context);
+    if (!stage) return nullptr;
+    auto* made = static_cast<DatasetSource*>(stage->capability(DatasetSource::capability_id));
+    if (made == nullptr)
+      throw Error(source->location(), "\"" + source->as_string() + "\" is no source of samples");
+    Value identity = Value::map();
+    identity.set("plugin", catalog_.plugin_hash(source->as_string()));
+    identity.set("source", source->as_string());
+    identity.set("parameters", canonical_parameters(type.description(), with));
+    return std::make_shared<SourceDataset>(declaration.name, made->open(), std::move(identity));
   }
 
   std::shared_ptr<HostDataset> make_derived(const Declaration& declaration) {
@@ -240,6 +265,7 @@ class Opener {
   }
 
   const Pipeline& pipeline_;
+  Catalog& catalog_;
   at::Device device_;
   Problems& problems_;
   std::filesystem::path base_;
@@ -264,20 +290,31 @@ Value with_source(Value schema, const char* source) {
 
 }  // namespace
 
-Resources open_resources(const Pipeline& pipeline, at::Device device, Problems& problems) {
-  return Opener(pipeline, device, problems).open();
+Resources open_resources(const Pipeline& pipeline, Catalog& catalog, at::Device device,
+                         Problems& problems) {
+  return Opener(pipeline, catalog, device, problems).open();
 }
 
 Value model_schema() {
   return with_source(parameters_schema(spec_of<ModelParams>().description()), "torchscript");
 }
 
-Value dataset_schema() {
-  return any_of(
-      {with_source(parameters_schema(spec_of<ImageFolderParams>().description()), "image_folder"),
-       with_source(parameters_schema(spec_of<TensorFilesParams>().description()), "tensors"),
-       parameters_schema(spec_of<DerivedParams>().description()),
-       parameters_schema(spec_of<ZipParams>().description())});
+bool is_dataset_source(const StageDescription& description) {
+  return std::find(description.capabilities.begin(), description.capabilities.end(),
+                   DatasetSource::capability_id) != description.capabilities.end();
+}
+
+Value dataset_schema(const std::vector<const StageDescription*>& stage_types) {
+  std::vector<Value> schemas = {
+      with_source(parameters_schema(spec_of<ImageFolderParams>().description()), "image_folder"),
+      with_source(parameters_schema(spec_of<TensorFilesParams>().description()), "tensors"),
+      parameters_schema(spec_of<DerivedParams>().description()),
+      parameters_schema(spec_of<ZipParams>().description())};
+  for (const StageDescription* type : stage_types) {
+    if (is_dataset_source(*type))
+      schemas.push_back(with_source(parameters_schema(*type), type->type.c_str()));
+  }
+  return any_of(std::move(schemas));
 }
 
 }  // namespace microtome::host

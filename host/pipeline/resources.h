@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "host/data/host_dataset.h"
+#include "host/loader/catalog.h"
 #include "host/model/program_model.h"
 #include "host/pipeline/pipeline.h"
 
@@ -26,10 +27,13 @@ struct Resources {
   std::map<std::string, std::shared_ptr<HostDataset>> datasets;
 };
 
-Resources open_resources(const Pipeline& pipeline, at::Device device, Problems& problems);
+Resources open_resources(const Pipeline& pipeline, Catalog& catalog, at::Device device,
+                         Problems& problems);
 
 /// JSON Schemas of a model's and a dataset's declaration.
 Value model_schema();
-Value dataset_schema();
+Value dataset_schema(const std::vector<const StageDescription*>& stage_types);
+/// Whether a stage type is a source of samples, which is no step of a pipeline.
+bool is_dataset_source(const StageDescription& description);
 
 }  // namespace microtome::host

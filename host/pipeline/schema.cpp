@@ -81,13 +81,15 @@ Value parameters_schema(const StageDescription& description) {
 Value pipeline_schema(const std::vector<const StageDescription*>& stage_types) {
   Value schema = pipeline_schema_frame();
   Value stages = Value::list();
-  for (const StageDescription* stage : stage_types) stages.push_back(stage_schema(*stage));
+  for (const StageDescription* stage : stage_types) {
+    if (!is_dataset_source(*stage)) stages.push_back(stage_schema(*stage));
+  }
   Value any;
   any.set("anyOf", std::move(stages));
   Value& properties = *schema.find("properties");
   properties.set("stages", map_of(std::move(any)));
   properties.set("models", map_of(model_schema()));
-  properties.set("datasets", map_of(dataset_schema()));
+  properties.set("datasets", map_of(dataset_schema(stage_types)));
   return schema;
 }
 

@@ -17,7 +17,7 @@
 namespace microtome::host {
 namespace {
 
-constexpr std::size_t largest_text = 4 * 1024 * 1024;
+constexpr std::size_t largest_text = std::size_t{4} * 1024 * 1024;
 constexpr std::size_t deepest = 100;
 constexpr std::size_t most_nodes = 100'000;
 

@@ -3,6 +3,8 @@
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include "host/model/torchscript/loader.h"
+#include "host/model/torchscript/module_file.h"
 #include "host/run/thread_state.h"
 #include "host/support/hash.h"
 
@@ -52,7 +54,20 @@ bool StageContext::connected(const std::string& port) const {
 }
 
 const Model& StageContext::model(const std::string& port) {
-  return *run_.planned.resources.models.at(connection(port).name).model;
+  const Connection& from = connection(port);
+  if (from.kind == Connection::Kind::model)
+    return *run_.planned.resources.models.at(from.name).model;
+  const ArtifactReader& made = artifact(port);
+  const std::lock_guard lock(readers_mutex_);
+  auto& model = models_[port];
+  if (!model) {
+    model = std::make_unique<ProgramModel>(
+        run_.planned.stages[from.stages.at(0)].id,
+        torchscript::load(inputs_.at(port).at(0) / model_file_name),
+        torchscript::read_model_input(made.metadata().at("input")), run_.device);
+    model->set_check([this] { run_.cancellation.check(); });
+  }
+  return *model;
 }
 
 const HostDataset& StageContext::dataset(const std::string& port) {

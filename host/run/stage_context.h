@@ -62,6 +62,7 @@ class StageContext final : public Context {
   std::map<std::string, std::vector<std::filesystem::path>> inputs_;
   std::map<std::string, std::unique_ptr<ArtifactFolderWriter>> outputs_;
   std::map<std::string, std::vector<std::unique_ptr<ArtifactFolderReader>>> readers_;
+  std::map<std::string, std::unique_ptr<ProgramModel>> models_;  ///< that other stages made
   std::mutex readers_mutex_;
 };
 

@@ -119,6 +119,7 @@ class Stream {
       if (read_.forward || !read_.capture.empty()) {
         Pass pass;
         pass.capture = read_.capture;
+        pass.directions = context_.directions();
         chunk.recording = chunk.model->run(chunk.inputs, pass);
       }
     }

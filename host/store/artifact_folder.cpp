@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "host/model/torchscript/module_file.h"
 #include "host/support/hash.h"
 
 namespace microtome::host {
@@ -71,16 +72,26 @@ void ArtifactFolderWriter::append_ids(const std::vector<std::string>& ids) {
       .append(at::from_blob(bytes.data(), {static_cast<std::int64_t>(bytes.size())}, at::kByte));
 }
 
+void ArtifactFolderWriter::model(const ScriptModule& module) {
+  torchscript::save(module, folder_ / model_file_name);
+  metadata_.set("input", torchscript::to_value(module.input));
+  has_model_ = true;
+}
+
 void ArtifactFolderWriter::finish() {
   Value tensors = Value::map(), files = Value::map();
-  for (auto& [name, file] : files_) {
-    const StoredTensor stored = file->finish();
-    const std::string file_name = tensor_file_name(name);
+  const auto list_file = [&](const std::string& name, const std::string& file_name) {
     Value about = Value::map();
     about.set("file", file_name);
     about.set("bytes", static_cast<std::int64_t>(fs::file_size(folder_ / file_name)));
     about.set("xxh3", hash_file(folder_ / file_name));
     files.set(name, std::move(about));
+  };
+  if (kind_ == kind::model && !has_model_) throw Error("the stage wrote no model");
+  if (has_model_) list_file("model", model_file_name);
+  for (auto& [name, file] : files_) {
+    const StoredTensor stored = file->finish();
+    list_file(name, tensor_file_name(name));
     Value shape = Value::list();
     for (const std::int64_t size : stored.shape) shape.push_back(size);
     Value said = Value::map();

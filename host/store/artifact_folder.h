@@ -23,6 +23,7 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   void metadata(const std::string& key, Value value) override {
     metadata_.set(key, std::move(value));
   }
+  void model(const ScriptModule& module) override;
 
   /// Completes the files and writes `artifact.json` with the size and hash of each.
   void finish();
@@ -35,6 +36,7 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   std::string kind_;
   std::map<std::string, std::unique_ptr<TensorFileWriter>> files_;
   std::map<std::string, bool> grown_;
+  bool has_model_ = false;
   std::int64_t ids_end_ = 0;
   bool has_ids_ = false;
   Value metrics_ = Value::list(), views_ = Value::list(), metadata_ = Value::map();
@@ -60,6 +62,9 @@ class ArtifactFolderReader final : public ArtifactReader {
   std::filesystem::path folder_;
   Value description_;
 };
+
+/// The TorchScript file of an artifact that is a model.
+inline constexpr const char* model_file_name = "model.pt";
 
 /// A tensor's file name; names may hold any character.
 std::string tensor_file_name(const std::string& name);

@@ -24,7 +24,7 @@ class Path {
     Pass pass;
     pass.capture = score_.capture();
     if (gradient != nullptr) pass.differentiate = {at_};
-    pass.edits = {{at_, [&point](const at::Tensor&) { return point; }, {}}};
+    pass.edits = {{at_, [&point](const at::Tensor&) { return point; }}};
     pass.record_gradients = gradient != nullptr;
     NamedTensors inputs;
     for (const auto& [name, value] : input_.inputs)
@@ -163,7 +163,7 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
   Pass plain;
   plain.capture = {at};
   const Recording recording = input.model.run(input.inputs, plain);
-  const TargetScore target(common().target, recording, input.batch);
+  const TargetScore target = target_score(input, recording, context);
   const at::Tensor end = recording.captured[0];
   const at::Tensor rows =
       at::arange(input.batch.size(), at::TensorOptions().dtype(at::kLong).device(end.device()));
@@ -234,7 +234,7 @@ at::Tensor IntegratedGradients::start_of_path(const AttributionInput& input,
   for (const PortInfo& port : input.model.inputs()) {
     const at::Tensor& value = inputs.at(port.name);
     if (!value.is_floating_point()) continue;
-    pass.edits.push_back({parse_hook_point("input." + port.name), made, {}});
+    pass.edits.push_back({parse_hook_point("input." + port.name), made});
   }
   if (pass.edits.empty())
     throw Error("the model has no real-valued input, so the path at \"" + at.text() +

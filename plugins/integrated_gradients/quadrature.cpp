@@ -45,7 +45,8 @@ std::vector<Node> composite(std::int64_t intervals, const std::vector<double>& w
     nodes[static_cast<std::size_t>(i)].position =
         static_cast<double>(i) / static_cast<double>(intervals);
   }
-  const double panels = static_cast<double>(intervals / width);
+  const std::int64_t whole_panels = intervals / width;
+  const auto panels = static_cast<double>(whole_panels);
   for (std::int64_t start = 0; start < intervals; start += width) {
     for (std::int64_t k = 0; k <= width; ++k) {
       nodes[static_cast<std::size_t>(start + k)].weight +=

@@ -60,6 +60,10 @@ DirectionReference read_reference(Reader& reader, bool with_row) {
   DirectionReference reference;
   reference.stage = reader.until(".,[]| ");
   if (reference.stage.empty()) reader.fail("expected a stage's name");
+  if (reader.take("[")) {
+    reference.stage += "[" + reader.until("]") + "]";
+    reader.expect(']', "the element of the matrix");
+  }
   reader.expect('.', "the stage \"" + reference.stage + "\"");
   reference.output = reader.until(".,[]| ");
   if (reference.output.empty()) reader.fail("expected the name of an output of the stage");
@@ -123,8 +127,7 @@ std::string selector_text(const Selector& selector) {
     if (axis.indices.size() != 1) text += "]";
   }
   if (selector.direction) {
-    text += (text.empty() ? "dir=" : ",dir=") + selector.direction->stage + "." +
-            selector.direction->output + "[" + std::to_string(selector.direction->row) + "]";
+    text += (text.empty() ? "dir=" : ",dir=") + selector.direction->text();
   }
   return text.empty() ? "" : "[" + text + "]";
 }

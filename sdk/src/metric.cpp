@@ -18,16 +18,42 @@ double normal_quantile(double probability) {
 
 }  // namespace
 
-Interval wilson_interval(std::int64_t successes, std::int64_t n, double level) {
-  if (n <= 0) return {0, 1, level, "Wilson"};
+namespace {
+Interval wilson(double p, double count, double level, std::string method) {
   const double z = normal_quantile(0.5 + level / 2);
-  const double count = static_cast<double>(n);
-  const double p = static_cast<double>(successes) / count;
   const double scale = 1 + z * z / count;
   const double centre = (p + z * z / (2 * count)) / scale;
   const double half = z / scale * std::sqrt(p * (1 - p) / count + z * z / (4 * count * count));
-  return {successes == 0 ? 0 : std::max(0.0, centre - half),
-          successes == n ? 1 : std::min(1.0, centre + half), level, "Wilson"};
+  return {p <= 0 ? 0 : std::max(0.0, centre - half), p >= 1 ? 1 : std::min(1.0, centre + half),
+          level, std::move(method)};
+}
+}  // namespace
+
+Interval wilson_interval(std::int64_t successes, std::int64_t n, double level) {
+  if (n <= 0) return {0, 1, level, "Wilson"};
+  return wilson(static_cast<double>(successes) / static_cast<double>(n), static_cast<double>(n),
+                level, "Wilson");
+}
+
+Interval clustered_wilson_interval(const std::vector<std::int64_t>& successes,
+                                   std::int64_t cluster_size, double level) {
+  const auto clusters = static_cast<double>(successes.size());
+  if (successes.empty()) return wilson_interval(0, 0, level);
+  const auto size = static_cast<double>(cluster_size);
+  double mean = 0;
+  for (const std::int64_t count : successes) mean += static_cast<double>(count) / size / clusters;
+  double spread = 0;
+  for (const std::int64_t count : successes) {
+    const double deviation = static_cast<double>(count) / size - mean;
+    spread += deviation * deviation;
+  }
+  // Without spread nothing says that rows of a cluster are independent.
+  double effective = clusters;
+  if (spread > 0 && successes.size() > 1) {
+    effective = mean * (1 - mean) * clusters * (clusters - 1) / spread;
+  }
+  return wilson(mean, std::clamp(effective, 1.0, clusters * size), level,
+                "Wilson, clustered by sample");
 }
 
 Value Metric::to_value() const {

@@ -73,13 +73,4 @@ std::vector<at::Tensor> Recording::gradients(const at::Tensor& objective, bool k
 
 Model::~Model() = default;
 
-const FieldInfo* DatasetInfo::find(const std::string& field) const {
-  for (const FieldInfo& info : fields) {
-    if (info.name == field) return &info;
-  }
-  return nullptr;
-}
-
-Dataset::~Dataset() = default;
-
 }  // namespace microtome

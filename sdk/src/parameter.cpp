@@ -44,12 +44,23 @@ std::string ParameterType<std::string>::read(const Value& value, ReadContext&) {
 }
 
 Value ParameterType<HookPoint>::schema() { return type_schema("string"); }
-HookPoint ParameterType<HookPoint>::read(const Value& value, ReadContext&) {
-  // A module such as `0` reads as a number in YAML.
-  if (value.type() == Value::Type::integer) {
-    return parse_hook_point(std::to_string(value.as_integer()), value.location());
+namespace {
+void refer(const HookPoint& hook, ReadContext& context) {
+  if (!context.refer) return;
+  if (hook.dictionary) context.refer(*hook.dictionary, kind::dictionary, hook.location);
+  if (hook.selector.direction) {
+    context.refer(*hook.selector.direction, kind::directions, hook.location);
   }
-  return parse_hook_point(value.as_string(), value.location());
+}
+}  // namespace
+
+HookPoint ParameterType<HookPoint>::read(const Value& value, ReadContext& context) {
+  // A module such as `0` reads as a number in YAML.
+  HookPoint hook = parse_hook_point(
+      value.type() == Value::Type::integer ? std::to_string(value.as_integer()) : value.as_string(),
+      value.location());
+  refer(hook, context);
+  return hook;
 }
 Value ParameterType<HookPoint>::write(const HookPoint& value) {
   return value.module.empty() ? Value() : Value(value.text());
@@ -65,7 +76,14 @@ Value ParameterType<Target>::schema() {
   schema.set("anyOf", std::move(any));
   return schema;
 }
-Target ParameterType<Target>::read(const Value& value, ReadContext&) { return read_target(value); }
+Target ParameterType<Target>::read(const Value& value, ReadContext& context) {
+  Target target = read_target(value);
+  if (target.hook) refer(*target.hook, context);
+  if (target.direction && context.refer) {
+    context.refer(*target.direction, kind::directions, target.location);
+  }
+  return target;
+}
 Value ParameterType<Target>::write(const Target& value) { return value.text(); }
 
 Value ParameterType<NestedStage>::schema() {

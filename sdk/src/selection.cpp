@@ -78,6 +78,16 @@ std::int64_t axis_dimension(std::string_view axis, std::int64_t rank, bool integ
               std::to_string(std::max<std::int64_t>(rank - 1, 1)));
 }
 
+at::Tensor select(const at::Tensor& value, const Selector& selector,
+                  const std::function<at::Tensor(const DirectionReference&)>& directions) {
+  if (!selector.direction) return select(value, selector, at::Tensor());
+  if (!directions) {
+    throw Error("the direction \"" + selector.direction->text() +
+                "\" has no vector here; give the pass `directions`");
+  }
+  return select(value, selector, directions(*selector.direction));
+}
+
 at::Tensor select(const at::Tensor& value, const Selector& selector, const at::Tensor& direction) {
   if (selector.empty()) return value;
   Prepared prepared = prepare(value, selector);

@@ -7,7 +7,6 @@ namespace microtome {
 
 ArtifactReader::~ArtifactReader() = default;
 ArtifactWriter::~ArtifactWriter() = default;
-Context::~Context() = default;
 PlanInputs::~PlanInputs() = default;
 StageState::~StageState() = default;
 Stage::~Stage() = default;

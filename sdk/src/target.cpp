@@ -153,8 +153,7 @@ std::string Target::text() const {
       result += "(" + hook->text() + ")";
       break;
     case What::direction:
-      result += "(" + hook->text() + "," + direction->stage + "." + direction->output + "[" +
-                std::to_string(direction->row) + "])";
+      result += "(" + hook->text() + "," + direction->text() + ")";
       break;
     case What::kl:
       result += "(" + reference + ")";

@@ -36,7 +36,7 @@ class Patching final : public StreamingStage<int> {
         model.run({{"input", chunk.batch.fields.at("corrupted.input")}}, donor);
     const NamedTensors clean{{"input", chunk.batch.fields.at("clean.input")}};
     Pass patched;
-    patched.edits = {{params_.layer, [&](const at::Tensor&) { return corrupted.captured[0]; }, {}}};
+    patched.edits = {{params_.layer, [&](const at::Tensor&) { return corrupted.captured[0]; }}};
     chunk.emit("effects", "effect",
                model.run(clean, patched).output().sum(1) - model.run(clean, {}).output().sum(1));
   }

@@ -33,6 +33,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::filesystem::pa
   setenv("XDG_CACHE_HOME", (folder / "cache").c_str(), 1);
   setenv("XDG_DATA_HOME", (folder / "data").c_str(), 1);
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   execv(pointers[0], pointers.data());

@@ -16,4 +16,4 @@ std::optional<std::filesystem::path> test_data(const std::string& relative);
 #define MICROTOME_TEST_DATA_OR_SKIP(variable, relative)                              \
   const auto found_##variable = ::microtome::testing::test_data(relative);           \
   if (!found_##variable) GTEST_SKIP() << "needs MICROTOME_TEST_DATA with " relative; \
-  const std::filesystem::path variable = *found_##variable
+  const std::filesystem::path& variable = *found_##variable

@@ -12,6 +12,8 @@
 
 namespace [[gnu::visibility("default")]] microtome {
 
+struct ScriptModule;
+
 /// What an artifact is, so that ports can say what they take. Plugins may use kinds of their own.
 namespace kind {
 inline constexpr const char* model = "model";
@@ -19,6 +21,7 @@ inline constexpr const char* dataset = "dataset";
 inline constexpr const char* field = "field";  ///< one field of a dataset, e.g. labels
 inline constexpr const char* activations = "activations";
 inline constexpr const char* attributions = "attributions";
+/// `directions` [K, D] float32, each the vector along a layer; metadata `hook` says which one.
 inline constexpr const char* directions = "directions";
 inline constexpr const char* dictionary = "dictionary";
 inline constexpr const char* metrics = "metrics";
@@ -61,6 +64,8 @@ class ArtifactWriter {
   virtual void metric(Metric metric) = 0;
   virtual void view(View view) = 0;
   virtual void metadata(const std::string& key, Value value) = 0;
+  /// For outputs of kind model: what it is.
+  virtual void model(const ScriptModule& module) = 0;
 };
 
 }  // namespace microtome

@@ -46,12 +46,18 @@ class Context {
   virtual const Model& model(const std::string& port) = 0;
   virtual const Dataset& dataset(const std::string& port) = 0;
   virtual const ArtifactReader& artifact(const std::string& port) = 0;
+  /// The vector of a direction that a parameter names, [D] float32.
+  at::Tensor direction(const DirectionReference& reference);
+  /// The same for passes; valid as long as the context.
+  Directions directions();
   /// All members at a port that is `many`, in the order of the matrix.
   virtual std::vector<ArtifactMember> members(const std::string& port) = 0;
   /// The fields of a batch that feed the model at `port`, by the names of the model's inputs.
   virtual NamedTensors bind(const std::string& port, const Batch& batch) = 0;
   /// For a port that takes one field of a dataset: its name.
   virtual std::string field(const std::string& port) = 0;
+  /// The field of a dataset at `port` for the samples with these ids, [ids] int64 or float64.
+  at::Tensor values_of(const std::string& port, const std::vector<std::string>& ids);
   virtual bool connected(const std::string& port) const = 0;
 
   /// Writes to an output of the plan. [the stage's own thread: begin, merge, finish, run]

@@ -45,6 +45,10 @@ class Dataset {
   virtual const DatasetInfo& info() const = 0;
   /// Decodes the samples at these positions. Throws `Error` that names the sample.
   virtual Batch load(const std::vector<std::int64_t>& positions) const = 0;
+  virtual std::string id(std::int64_t position) const;
+  /// One value a sample, [N] int64 or float64, such as all labels; decodes no images where the
+  /// source knows them. Throws `Error` when the field has more than one value a sample.
+  virtual at::Tensor column(const std::string& field) const;
 };
 
 }  // namespace microtome

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,11 +19,19 @@ struct AxisSelection {
   bool operator==(const AxisSelection&) const = default;
 };
 
-/// A direction of another stage: `dir=stage.output[row]`.
+/// A direction of another stage: `dir=stage.output[row]`; of one element of a matrix:
+/// `dir=stage[key=value].output[row]`.
 struct DirectionReference {
   std::string stage;
   std::string output;
   std::int64_t row = 0;
+
+  /// The artifact that is meant, as an input names it.
+  std::string artifact() const { return stage + "." + output; }
+  /// The port at which the artifact reaches the stage whose parameters name it; no declared port
+  /// begins with `@`.
+  std::string port() const { return "@" + artifact(); }
+  std::string text() const { return artifact() + "[" + std::to_string(row) + "]"; }
   bool operator==(const DirectionReference&) const = default;
 };
 
@@ -83,8 +92,12 @@ std::int64_t axis_dimension(std::string_view axis, std::int64_t rank, bool integ
 /// A selector with a direction needs `direction` (of the value's trailing size, or its channels):
 /// the result is the inner product with it.
 /// Throws `Error` when an index is out of range, naming the axis and its size.
+at::Tensor select(const at::Tensor& value, const Selector& selector, const at::Tensor& direction);
+
+/// The same for a selector of a model's value: the vector comes from `directions`, which only a
+/// selector with a direction needs.
 at::Tensor select(const at::Tensor& value, const Selector& selector,
-                  const at::Tensor& direction = {});
+                  const std::function<at::Tensor(const DirectionReference&)>& directions = {});
 
 /// A copy of `value` with `part` in the selected place (out of place; gradients pass through both).
 at::Tensor assign(const at::Tensor& value, const Selector& selector, const at::Tensor& part);

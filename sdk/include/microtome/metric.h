@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "microtome/value.h"
 
@@ -34,5 +35,11 @@ struct Metric {
 
 /// Wilson score interval of `successes` of `n` (Wilson 1927). n = 0 gives [0, 1].
 Interval wilson_interval(std::int64_t successes, std::int64_t n, double level = 0.95);
+
+/// The same where rows come in clusters of one size, such as the positions of an image: with the
+/// number of independent rows that would vary as much between clusters (Korn, Graubard 1998).
+/// `successes`: of each cluster.
+Interval clustered_wilson_interval(const std::vector<std::int64_t>& successes,
+                                   std::int64_t cluster_size, double level = 0.95);
 
 }  // namespace microtome

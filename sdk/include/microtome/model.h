@@ -71,9 +71,10 @@ struct Edit {
   /// Gets the selected part of the value and returns what stands in its place; returning the very
   /// tensor that it got changes nothing, to the last bit. Must return the same shape and type.
   std::function<at::Tensor(const at::Tensor&)> apply;
-  /// For a selector with a direction: its vector.
-  at::Tensor direction;
 };
+
+/// Gives the vector that a selector with a direction means; see `Context::directions`.
+using Directions = std::function<at::Tensor(const DirectionReference&)>;
 
 /// What is wanted of one run of a model.
 struct Pass {
@@ -84,6 +85,7 @@ struct Pass {
   /// Whether the run is recorded for gradients by the inputs or by what the edits bring in,
   /// although `differentiate` is empty.
   bool record_gradients = false;
+  Directions directions = {};  ///< needed when a selector above names a direction
 };
 
 /// What a run gave. Value type; keeps the recorded graph alive while it lives.
@@ -108,6 +110,12 @@ struct HookPointInfo {
   bool tensor = true;     ///< false for a value that is no tensor (its parts are `:out[k]`)
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;  ///< for one sample with N first; empty when not known
+};
+
+/// What is said about the input of a model with one.
+struct ModelInput {
+  std::vector<std::int64_t> size;  ///< of one sample, without N; empty when not said
+  std::vector<double> mean, std;   ///< by channel; empty: nothing is normalised inside
 };
 
 /// An input or output of a model.

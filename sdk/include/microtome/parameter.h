@@ -22,7 +22,11 @@ struct ReadContext {
   /// Makes the stage that a parameter names; adds problems and returns nullptr when it can't.
   std::function<std::shared_ptr<Stage>(const std::string& uses, const Value& with,
                                        const Location& location)>
-      make_stage;
+      make_stage = {};
+  /// Makes an artifact that a parameter names an input of the stage, at `reference.port()`.
+  std::function<void(const DirectionReference& reference, const std::string& kind,
+                     const Location& location)>
+      refer = {};
 };
 
 /// A stage as a parameter: `{uses: integrated_gradients, with: {...}}`. Ask the stage for the

@@ -11,6 +11,7 @@
 #include "microtome/context.h"
 #include "microtome/dataset.h"
 #include "microtome/model.h"
+#include "microtome/script_module.h"
 
 namespace [[gnu::visibility("default")]] microtome {
 
@@ -19,6 +20,9 @@ struct OutputPlan {
   std::string port;
   std::string kind;
   std::vector<TensorInfo> tensors;
+  /// For a model: its structure, with parameters of the right shapes and any values, so that what
+  /// reads it can be checked before it is trained.
+  std::shared_ptr<const ScriptModule> module = nullptr;
 };
 
 /// A look at a model over a dataset that the host drives, chunk by chunk.

@@ -27,14 +27,32 @@ Plan AttributionStage::plan(const PlanInputs& inputs) const {
     if (!values.shape.empty()) values.shape[0] = -1;
   }
   inputs.check_target("model", "data", common_.target);
-  if (common_.target.what == Target::What::direction || common_.target.what == Target::What::kl) {
-    inputs.problems().add(common_.target.location,
-                          "the target \"" + common_.target.text() +
-                              "\" needs an artifact that attribution stages do not take yet");
+  if (common_.target.what == Target::What::kl) {
+    if (common_.target.reference != "reference") {
+      inputs.problems().add(common_.target.location,
+                            "the scores that kl compares with come from the input \"reference\"; "
+                            "write kl(reference)");
+    } else if (!inputs.connected("reference")) {
+      inputs.problems().add(common_.target.location,
+                            "kl(reference) needs a model at the input \"reference\"");
+    }
   }
   plan.outputs.push_back(
       {"attributions", kind::attributions, {values, {"score", at::kFloat, {-1}, true}}});
   return plan;
+}
+
+TargetScore AttributionStage::target_score(const AttributionInput& input, const Recording& plain,
+                                           Context& context) const {
+  const Target& target = common_.target;
+  at::Tensor direction, reference;
+  if (target.direction) direction = context.direction(*target.direction);
+  if (target.what == Target::What::kl) {
+    const Recording other =
+        context.model("reference").run(context.bind("reference", input.batch), {});
+    reference = other.output(target.output);
+  }
+  return {target, plain, input.batch, direction, reference};
 }
 
 void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const {

@@ -50,7 +50,7 @@ Recording StepModel::run(const NamedTensors& inputs, const Pass& pass) const {
     for (const Edit& edit : pass.edits) {
       if (step_of(edit.at) == name) {
         value = assign(value, edit.at.selector,
-                       edit.apply(select(value, edit.at.selector, edit.direction)));
+                       edit.apply(select(value, edit.at.selector, pass.directions)));
       }
     }
     for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
@@ -60,7 +60,7 @@ Recording StepModel::run(const NamedTensors& inputs, const Pass& pass) const {
     }
     for (std::size_t i = 0; i < pass.capture.size(); ++i) {
       if (step_of(pass.capture[i]) == name) {
-        recording.captured[i] = select(value, pass.capture[i].selector);
+        recording.captured[i] = select(value, pass.capture[i].selector, pass.directions);
       }
     }
     return value;
@@ -125,6 +125,9 @@ class MemoryWriter final : public ArtifactWriter {
   void metadata(const std::string& key, Value value) override {
     output.metadata.set(key, std::move(value));
   }
+  void model(const ScriptModule& module) override {
+    output.module = std::make_shared<ScriptModule>(module);
+  }
 
   Output output;
 
@@ -136,37 +139,66 @@ class MemoryWriter final : public ArtifactWriter {
   }
 };
 
-class MemoryPlanInputs final : public PlanInputs {
+/// What `Output` holds, as later stages read it.
+class MemoryReader final : public ArtifactReader {
  public:
-  MemoryPlanInputs(const std::map<std::string, std::shared_ptr<const Model>>& models,
-                   const std::map<std::string, std::shared_ptr<const Dataset>>& datasets)
-      : models_(models), datasets_(datasets) {}
-  Problems& problems() const override { return problems_; }
-  bool connected(const std::string& port) const override {
-    return models_.contains(port) || datasets_.contains(port);
+  MemoryReader(std::string kind, Output output)
+      : kind_(std::move(kind)), output_(std::move(output)) {}
+  std::string kind() const override { return kind_; }
+  const Value& metadata() const override { return output_.metadata; }
+  std::vector<TensorInfo> tensors() const override {
+    std::vector<TensorInfo> result;
+    for (const auto& [name, value] : output_.tensors) {
+      const bool per_sample = value.dim() > 0 && !output_.ids.empty() &&
+                              value.size(0) == static_cast<std::int64_t>(output_.ids.size());
+      result.push_back({name, value.scalar_type(), value.sizes().vec(), per_sample});
+    }
+    return result;
   }
-  const Model* model(const std::string& port) const override {
-    const auto found = models_.find(port);
-    return found == models_.end() ? nullptr : found->second.get();
+  at::Tensor tensor(const std::string& name) const override {
+    const auto found = output_.tensors.find(name);
+    if (found != output_.tensors.end()) return found->second;
+    std::vector<std::string> names;
+    for (const auto& entry : output_.tensors) names.push_back(entry.first);
+    throw Error("the artifact has no tensor \"" + name + "\"" + suggestion(name, names));
   }
-  const DatasetInfo* dataset(const std::string& port) const override {
-    const auto found = datasets_.find(port);
-    return found == datasets_.end() ? nullptr : &found->second->info();
+  at::Tensor rows(const std::string& name, std::int64_t begin, std::int64_t end) const override {
+    return tensor(name).slice(0, begin, end);
   }
-  const OutputPlan* artifact(const std::string&) const override { return nullptr; }
+  std::vector<std::string> sample_ids() const override { return output_.ids; }
 
  private:
-  const std::map<std::string, std::shared_ptr<const Model>>& models_;
-  const std::map<std::string, std::shared_ptr<const Dataset>>& datasets_;
+  std::string kind_;
+  Output output_;
+};
+
+class MemoryPlanInputs final : public PlanInputs {
+ public:
+  explicit MemoryPlanInputs(const Connections& inputs) : inputs_(inputs) {}
+  Problems& problems() const override { return problems_; }
+  bool connected(const std::string& port) const override { return inputs_.contains(port); }
+  const Model* model(const std::string& port) const override {
+    const auto found = inputs_.models.find(port);
+    return found == inputs_.models.end() ? nullptr : found->second.get();
+  }
+  const DatasetInfo* dataset(const std::string& port) const override {
+    const auto found = inputs_.datasets.find(port);
+    return found == inputs_.datasets.end() ? nullptr : &found->second->info();
+  }
+  const OutputPlan* artifact(const std::string& port) const override {
+    const auto found = inputs_.plans.find(port);
+    return found == inputs_.plans.end() ? nullptr : &found->second;
+  }
+
+ private:
+  const Connections& inputs_;
   mutable Problems problems_;
 };
 
 class MemoryContext final : public Context {
  public:
-  MemoryContext(const std::map<std::string, std::shared_ptr<const Model>>& models,
-                const std::map<std::string, std::shared_ptr<const Dataset>>& datasets,
-                std::int64_t chunk_size)
-      : models_(models), datasets_(datasets), chunk_size_(chunk_size) {}
+  MemoryContext(const Connections& inputs, std::int64_t chunk_size)
+      : inputs_(inputs), chunk_size_(chunk_size) {}
   ~MemoryContext() override {
     if (!scratch_.empty()) {
       std::error_code ignored;
@@ -181,13 +213,15 @@ class MemoryContext final : public Context {
     return at::detail::createCPUGenerator(stream);
   }
   std::int64_t chunk_size() const override { return chunk_size_; }
-  const Model& model(const std::string& port) override { return *connection(models_, port); }
-  const Dataset& dataset(const std::string& port) override { return *connection(datasets_, port); }
+  const Model& model(const std::string& port) override { return *connection(inputs_.models, port); }
+  const Dataset& dataset(const std::string& port) override {
+    return *connection(inputs_.datasets, port);
+  }
   const ArtifactReader& artifact(const std::string& port) override {
-    throw Error("the port \"" + port + "\" is not connected");
+    return *connection(inputs_.artifacts, port);
   }
   std::vector<ArtifactMember> members(const std::string& port) override {
-    throw Error("the port \"" + port + "\" is not connected");
+    return {{{}, &artifact(port)}};
   }
   NamedTensors bind(const std::string& port, const Batch& batch) override {
     NamedTensors inputs;
@@ -198,9 +232,7 @@ class MemoryContext final : public Context {
     return inputs;
   }
   std::string field(const std::string& port) override { return port; }
-  bool connected(const std::string& port) const override {
-    return models_.contains(port) || datasets_.contains(port);
-  }
+  bool connected(const std::string& port) const override { return inputs_.contains(port); }
   ArtifactWriter& output(const std::string& port) override { return writers[port]; }
   void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) override {
     for (std::int64_t i = 0; i < count; ++i) body(i);
@@ -223,8 +255,7 @@ class MemoryContext final : public Context {
     if (found == all.end()) throw Error("the port \"" + port + "\" is not connected");
     return found->second;
   }
-  const std::map<std::string, std::shared_ptr<const Model>>& models_;
-  const std::map<std::string, std::shared_ptr<const Dataset>>& datasets_;
+  const Connections& inputs_;
   std::int64_t chunk_size_;
   std::filesystem::path scratch_;
 };
@@ -248,6 +279,7 @@ void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
       if (plan.read->forward || !plan.read->capture.empty()) {
         Pass pass;
         pass.capture = plan.read->capture;
+        pass.directions = context.directions();
         chunk.recording = chunk.model->run(chunk.inputs, pass);
       }
     }
@@ -265,11 +297,17 @@ void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
 }  // namespace
 
 Harness& Harness::model(const std::string& port, std::shared_ptr<const Model> model) {
-  models_[port] = std::move(model);
+  inputs_.models[port] = std::move(model);
   return *this;
 }
 Harness& Harness::dataset(const std::string& port, std::shared_ptr<const Dataset> dataset) {
-  datasets_[port] = std::move(dataset);
+  inputs_.datasets[port] = std::move(dataset);
+  return *this;
+}
+Harness& Harness::artifact(const std::string& port, const std::string& kind, Output output) {
+  auto reader = std::make_shared<MemoryReader>(kind, std::move(output));
+  inputs_.plans[port] = {port, kind, reader->tensors()};
+  inputs_.artifacts[port] = std::move(reader);
   return *this;
 }
 Harness& Harness::chunk_size(std::int64_t samples) {
@@ -278,7 +316,7 @@ Harness& Harness::chunk_size(std::int64_t samples) {
 }
 
 std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
-  const MemoryPlanInputs inputs(models_, datasets_);
+  const MemoryPlanInputs inputs(inputs_);
   stage.plan(inputs);
   std::vector<std::string> messages;
   for (const Problem& problem : inputs.problems().list()) messages.push_back(problem.message);
@@ -286,12 +324,12 @@ std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
 }
 
 std::map<std::string, Output> Harness::run(const Stage& stage) const {
-  const MemoryPlanInputs inputs(models_, datasets_);
+  const MemoryPlanInputs inputs(inputs_);
   const Plan plan = stage.plan(inputs);
   std::string mistakes;
   for (const Problem& problem : inputs.problems().list()) mistakes += problem.message + "\n";
   if (!mistakes.empty()) throw Error(mistakes);
-  MemoryContext context(models_, datasets_, chunk_size_);
+  MemoryContext context(inputs_, chunk_size_);
   for (const OutputPlan& output : plan.outputs) context.output(output.port);
   if (plan.read) {
     stream(stage, plan, context);

@@ -22,7 +22,7 @@ Module residual() {
 }
 
 Edit edit(const std::string& hook, std::function<at::Tensor(const at::Tensor&)> apply) {
-  return {parse_hook_point(hook), std::move(apply), {}};
+  return {parse_hook_point(hook), std::move(apply)};
 }
 
 TEST(Hooks, AnEditChangesExactlyWhatComesAfterIt) {

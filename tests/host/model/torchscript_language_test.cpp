@@ -43,6 +43,7 @@ void expect_same(const Module& module, const std::vector<at::Tensor>& inputs) {
   const auto expected = flat(original.forward(arguments));
 
   std::vector<at::Tensor> copies;
+  copies.reserve(inputs.size());
   for (const at::Tensor& input : inputs) copies.push_back(input.clone());
   Pass pass;
   for (const PortInfo& port : model.inputs()) {

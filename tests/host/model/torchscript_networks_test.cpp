@@ -45,7 +45,7 @@ TEST_P(Networks, EqualsTheOriginal) {
   for (const auto& hook : model.hook_points()) {
     everything.capture.push_back(parse_hook_point(hook.name));
     everything.edits.push_back(
-        {everything.capture.back(), [](const at::Tensor& value) { return value; }, {}});
+        {everything.capture.back(), [](const at::Tensor& value) { return value; }});
   }
   EXPECT_GT(everything.capture.size(), 20U);
   EXPECT_TRUE(model.run({{name, x}}, everything).output().equal(plain.output()));
@@ -84,7 +84,7 @@ TEST(ModularAddition, AnswersEveryPair) {
 
 TEST(ResNet20, NormalisationEntersTheProgram) {
   MICROTOME_TEST_DATA_OR_SKIP(file, "models/cifar10-resnet20.pt");
-  const host::ModelInput input{{3, 32, 32}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+  const ModelInput input{{3, 32, 32}, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
   const host::ProgramModel model("net", host::torchscript::load(file), input, at::kCPU);
   const host::ProgramModel bare("net", host::torchscript::load(file), {}, at::kCPU);
   const at::Tensor pixels = at::rand({2, 3, 32, 32});

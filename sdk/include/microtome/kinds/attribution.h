@@ -63,6 +63,12 @@ class AttributionStage : public StreamingStage<AttributionTotals>, public Attrib
 
   const AttributionParams& common() const { return common_; }
 
+ protected:
+  /// The target made concrete for a batch, with the direction or the reference that it names.
+  /// `plain` is an unedited run on it.
+  TargetScore target_score(const AttributionInput& input, const Recording& plain,
+                           Context& context) const;
+
  private:
   AttributionParams common_;
 };
@@ -72,6 +78,9 @@ template <class Params>
 void describe_attribution(StageSpec<Params>& spec) {
   spec.input("model", {kind::model}).doc("the network that is explained");
   spec.input("data", {kind::dataset}).doc("the samples that are explained");
+  spec.input("reference", {kind::model})
+      .optional()
+      .doc("for the target kl(reference): the model whose scores are compared with");
   spec.output("attributions", kind::attributions)
       .doc(
           "`attributions`, and for each sample `score`, `target` and, where the method has it, "

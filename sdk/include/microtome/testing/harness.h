@@ -56,6 +56,7 @@ struct Output {
   std::vector<Metric> metrics;
   std::vector<View> views;
   Value metadata;
+  std::shared_ptr<const ScriptModule> module;
   const Metric& metric(const std::string& name) const;
 };
 
@@ -71,11 +72,25 @@ std::unique_ptr<Stage> make(const std::string& json_parameters) {
   return made;
 }
 
+/// What is connected to a stage's ports.
+struct Connections {
+  std::map<std::string, std::shared_ptr<const Model>> models;
+  std::map<std::string, std::shared_ptr<const Dataset>> datasets;
+  std::map<std::string, std::shared_ptr<const ArtifactReader>> artifacts;
+  std::map<std::string, OutputPlan> plans;  ///< of the artifacts
+
+  bool contains(const std::string& port) const {
+    return models.contains(port) || datasets.contains(port) || artifacts.contains(port);
+  }
+};
+
 /// Connects inputs, then plans and runs.
 class Harness {
  public:
   Harness& model(const std::string& port, std::shared_ptr<const Model> model);
   Harness& dataset(const std::string& port, std::shared_ptr<const Dataset> dataset);
+  /// What a stage wrote before, or what `Output` is filled with.
+  Harness& artifact(const std::string& port, const std::string& kind, Output output);
   Harness& chunk_size(std::int64_t samples);
   /// Mistakes found by the stage's plan.
   std::vector<std::string> plan_problems(const Stage& stage) const;
@@ -83,8 +98,7 @@ class Harness {
   std::map<std::string, Output> run(const Stage& stage) const;
 
  private:
-  std::map<std::string, std::shared_ptr<const Model>> models_;
-  std::map<std::string, std::shared_ptr<const Dataset>> datasets_;
+  Connections inputs_;
   std::int64_t chunk_size_ = 32;
 };
 

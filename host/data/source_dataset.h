@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "host/data/host_dataset.h"
+
+namespace microtome::host {
+
+/// Samples that a plugin's source gives.
+class SourceDataset final : public HostDataset {
+ public:
+  /// `identity` says all that the samples depend on.
+  SourceDataset(const std::string& name, std::shared_ptr<const Dataset> source, Value identity);
+  std::string id(std::int64_t position) const override;
+  Sample read(std::int64_t position) const override;
+  Value scalar(std::int64_t position, const std::string& field) const override;
+  std::string content_hash(ContentIndex& index) const override;
+
+ private:
+  std::shared_ptr<const Dataset> source_;
+  Value identity_;
+};
+
+}  // namespace microtome::host

@@ -1,0 +1,244 @@
+#include "top_activations.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace top_activations {
+
+using namespace microtome;
+
+namespace {
+
+/// The field that holds images, and the model's input that it feeds.
+const FieldInfo* image_field(const DatasetInfo& info) {
+  for (const FieldInfo& field : info.fields) {
+    if (field.image && field.shape.size() == 3) return &field;
+  }
+  return nullptr;
+}
+
+/// Keeps the first `count` columns in the order of `values`; of equals the earlier sample.
+void keep(at::Tensor& values, at::Tensor& samples, at::Tensor& places, std::int64_t count,
+          bool largest) {
+  const at::Tensor order = std::get<1>(values.sort(/*stable=*/true, 1, largest))
+                               .slice(1, 0, std::min(count, values.size(1)));
+  values = values.gather(1, order);
+  samples = samples.gather(1, order);
+  places = places.gather(1, order);
+}
+
+std::string short_number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+}  // namespace
+
+void TopActivations::describe(StageSpec<Params>& spec) {
+  spec.summary(
+      "The samples, and the crops by receptive field, that excite a unit most, with random ones "
+      "and the least beside them.");
+  spec.details(
+      "A unit's activation on a sample is its largest over places; the crop is what that place can "
+      "see. Random samples are the ones to compare with: what is common to the most exciting "
+      "samples says little when it is common to all.");
+  spec.paper(
+      "Zhou, Khosla, Lapedriza, Oliva, Torralba 2014, Object detectors emerge in deep scene CNNs "
+      "(arXiv 1412.6856)");
+  spec.input("model", {kind::model}).doc("the network");
+  spec.input("data", {kind::dataset}).doc("the images that are searched");
+  spec.output("samples", "samples")
+      .doc(
+          "for each sample `activation` [units]; `crops` [units, most / random / least, count, C, "
+          "S, S] in 0..1, with `values`, `positions` of the samples and `boxes` (top, left, "
+          "bottom, right)");
+  spec.parameter("layer", &Params::layer).required().of("model").doc("the layer");
+  spec.parameter("units", &Params::units).range(0, 1e9).doc("its channels or units");
+  spec.parameter("count", &Params::count).range(1, 100).doc("samples of each sort");
+  spec.parameter("crop_size", &Params::crop_size)
+      .range(8, 512)
+      .unit("pixels")
+      .doc("side that crops are shown at");
+}
+
+Plan TopActivations::plan(const PlanInputs& inputs) const {
+  Plan plan;
+  plan.random = true;
+  plan.read = Read{.data = "data", .model = "model", .capture = {params_.layer}, .forward = false};
+  if (params_.units.empty()) inputs.problems().add({}, "units: name one at least");
+  if (!params_.layer.selector.empty()) {
+    inputs.problems().add(params_.layer.location,
+                          "units are named by `units`; leave out the selector");
+  }
+  if (const auto info = inputs.resolve("model", params_.layer)) {
+    if (info->shape.size() == 3) {
+      inputs.problems().add(params_.layer.location,
+                            "units of N x C x H x W or N x D can be shown, not of tokens");
+    }
+    for (const std::int64_t unit : params_.units) {
+      if (info->shape.size() >= 2 && unit >= info->shape[1]) {
+        inputs.problems().add({}, "unit " + std::to_string(unit) + " is out of range: \"" +
+                                      params_.layer.text() + "\" has " +
+                                      std::to_string(info->shape[1]));
+      }
+    }
+  }
+  const DatasetInfo* data = inputs.dataset("data");
+  if (data != nullptr && image_field(*data) == nullptr)
+    inputs.problems().add({}, "the dataset \"" + data->name + "\" has no images to show");
+  const auto units = static_cast<std::int64_t>(params_.units.size());
+  const std::int64_t side = params_.crop_size;
+  plan.outputs.push_back({"samples",
+                          "samples",
+                          {{"activation", at::kFloat, {-1, units}, true},
+                           {"crops", at::kFloat, {units, 3, params_.count, -1, side, side}, false},
+                           {"values", at::kFloat, {units, 3, params_.count}, false},
+                           {"positions", at::kLong, {units, 3, params_.count}, false},
+                           {"boxes", at::kLong, {units, 3, params_.count, 4}, false}}});
+  return plan;
+}
+
+void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
+  const at::Tensor index = at::tensor(params_.units, at::kLong);
+  at::Tensor value = chunk.recording->captured[0].cpu();
+  if (value.dim() != 2 && value.dim() != 4)
+    throw Error("the layer's value has rank " + std::to_string(value.dim()) + ", not 2 or 4");
+  value = value.index_select(1, index).to(at::kFloat).flatten(2);
+  if (value.dim() == 2) value = value.unsqueeze(2);
+  const auto [largest, place] = value.max(2);  // [N, U]
+  chunk.emit("samples", "activation", largest);
+  chunk.emit("samples", "place", place);
+  state.values = state.least_values = largest.t().contiguous();
+  state.places = state.least_places = place.t().contiguous();
+  state.samples = state.least_samples =
+      (chunk.batch.first + at::arange(largest.size(0), at::kLong)).expand_as(state.values);
+  keep(state.values, state.samples, state.places, params_.count, true);
+  keep(state.least_values, state.least_samples, state.least_places, params_.count, false);
+}
+
+void TopActivations::merge(Extremes& earlier, Extremes&& later) const {
+  if (!later.values.defined()) return;
+  if (!earlier.values.defined()) {
+    earlier = std::move(later);
+    return;
+  }
+  const auto join = [](at::Tensor& into, const at::Tensor& more) {
+    into = at::cat({into, more}, 1);
+  };
+  join(earlier.values, later.values);
+  join(earlier.samples, later.samples);
+  join(earlier.places, later.places);
+  join(earlier.least_values, later.least_values);
+  join(earlier.least_samples, later.least_samples);
+  join(earlier.least_places, later.least_places);
+  keep(earlier.values, earlier.samples, earlier.places, params_.count, true);
+  keep(earlier.least_values, earlier.least_samples, earlier.least_places, params_.count, false);
+}
+
+at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& boxes_out,
+                                 const ReceptiveField& field, std::int64_t width,
+                                 const std::string& image, Context& context) const {
+  // `boxes_out` [U, count, 4] holds the place in its first column and gets the box.
+  std::vector<at::Tensor> all;
+  at::Tensor boxes = boxes_out;
+  const Dataset& data = context.dataset("data");
+  for (std::int64_t unit = 0; unit < samples.size(0); ++unit) {
+    context.check_cancelled();
+    for (std::int64_t k = 0; k < samples.size(1); ++k) {
+      const at::Tensor pixels =
+          data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image).to(at::kFloat);
+      const std::int64_t place = boxes[unit][k][0].item<std::int64_t>();
+      const ReceptiveField::Box box = field.at(place / width, place % width);
+      boxes[unit][k] = at::tensor(
+          std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong);
+      const at::Tensor crop = pixels.slice(2, box.top, box.bottom).slice(3, box.left, box.right);
+      all.push_back(at::upsample_nearest2d(crop, {params_.crop_size, params_.crop_size}));
+    }
+  }
+  const at::Tensor stacked = at::cat(all);
+  std::vector<std::int64_t> shape{samples.size(0), samples.size(1)};
+  for (const std::int64_t size : stacked.sizes().slice(1)) shape.push_back(size);
+  return stacked.view(shape);
+}
+
+void TopActivations::finish(Extremes& state, Context& context) const {
+  if (!state.values.defined()) throw Error("no sample could be read");
+  const Dataset& data = context.dataset("data");
+  const Model& model = context.model("model");
+  const FieldInfo* image = image_field(data.info());
+  const Batch first = data.load({state.samples[0][0].item<std::int64_t>()});
+  const NamedTensors inputs = context.bind("model", first);
+  std::string image_input;
+  for (const auto& [name, value] : inputs) {
+    if (value.dim() == 4 && image_input.empty()) image_input = name;
+  }
+  if (image_input.empty()) throw Error("the model takes no images, so there is nothing to show");
+  at::Generator generator = context.generator(0);
+  const ReceptiveField field =
+      receptive_field(model, inputs, image_input, params_.layer, generator);
+  HookPoint layer = params_.layer;
+  Pass pass;
+  pass.capture = {layer};
+  const auto values_at = [&](const at::Tensor& value) {
+    at::Tensor chosen =
+        value.cpu().to(at::kFloat).index_select(1, at::tensor(params_.units, at::kLong));
+    chosen = chosen.flatten(2);
+    return chosen.dim() == 2 ? chosen.unsqueeze(2) : chosen;
+  };
+  const at::Tensor example = model.run(inputs, pass).captured[0];
+  const std::int64_t width = example.dim() == 4 ? example.size(3) : 1;
+
+  // Random samples, the same for all units, so that rows can be compared.
+  const std::int64_t count = state.values.size(1);
+  const at::Tensor drawn =
+      std::get<0>(at::randperm(data.info().size, generator, at::kLong).slice(0, 0, count).sort());
+  at::Tensor random_values = at::empty_like(state.values);
+  at::Tensor random_places = at::empty_like(state.places);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const Batch one = data.load({drawn[k].item<std::int64_t>()});
+    const auto [value, place] =
+        values_at(model.run(context.bind("model", one), pass).captured[0]).max(2);
+    random_values.select(1, k).copy_(value[0]);
+    random_places.select(1, k).copy_(place[0]);
+  }
+  const at::Tensor values = at::stack({state.values, random_values, state.least_values}, 1);
+  const at::Tensor positions =
+      at::stack({state.samples, drawn.expand_as(state.samples), state.least_samples}, 1);
+  const at::Tensor places = at::stack({state.places, random_places, state.least_places}, 1);
+  at::Tensor boxes = at::zeros({values.size(0), 3, count, 4}, at::kLong);
+  boxes.select(3, 0).copy_(places);
+  std::vector<at::Tensor> shown;
+  for (std::int64_t sort = 0; sort < 3; ++sort) {
+    shown.push_back(crops(positions.select(1, sort), boxes.select(1, sort), field, width,
+                          image->name, context));
+  }
+
+  ArtifactWriter& writer = context.output("samples");
+  writer.tensor("crops", at::stack(shown, 1));
+  writer.tensor("values", values);
+  writer.tensor("positions", positions);
+  writer.tensor("boxes", boxes);
+  writer.metadata("layer", Value(params_.layer.text()));
+  writer.metadata("receptive_field", Value(Value::List{Value(field.high[0] - field.low[0]),
+                                                       Value(field.high[1] - field.low[1])}));
+  View view{View::Type::image_grid,
+            "What excites " + params_.layer.text(),
+            "What the most excited place of each unit sees, with its activation: the samples that "
+            "excite it most, random ones, and the least.",
+            {"crops"},
+            Value()};
+  Value rows = Value::list(), captions = Value::list();
+  for (std::size_t u = 0; u < params_.units.size(); ++u) {
+    for (const char* sort : {"most", "random", "least"})
+      rows.push_back("unit " + std::to_string(params_.units[u]) + ", " + sort);
+  }
+  const at::Tensor flat = values.flatten();
+  for (std::int64_t i = 0; i < flat.numel(); ++i)
+    captions.push_back(short_number(flat[i].item<float>()));
+  view.options.set("rows", std::move(rows));
+  view.options.set("captions", std::move(captions));
+  writer.view(std::move(view));
+}
+
+}  // namespace top_activations

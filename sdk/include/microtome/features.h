@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "microtome/artifact.h"
+
+namespace [[gnu::visibility("default")]] microtome {
+
+/// A tensor of an activations artifact as rows of features, read from disk in parts.
+///
+/// N x D has a row a sample; N x P x D a row for each of P positions or tokens of a sample.
+class FeatureRows {
+ public:
+  /// `layer`: which tensor; empty means the only one. Throws `Error` naming those that exist, or
+  /// when the rank is another.
+  FeatureRows(const ArtifactReader& activations, const std::string& layer);
+
+  std::int64_t samples() const { return samples_; }
+  std::int64_t positions() const { return positions_; }
+  std::int64_t rows() const { return samples_ * positions_; }
+  std::int64_t features() const { return features_; }
+  const std::string& layer() const { return layer_; }
+  /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64.
+  at::Tensor read(std::int64_t begin, std::int64_t end) const;
+  /// How many samples make a part of about `bytes`; at least 1.
+  std::int64_t samples_in(double bytes) const;
+
+  /// The name that `layer` means, found in what is planned; adds a problem when there is none.
+  static std::string choose(const std::vector<TensorInfo>& tensors, const std::string& layer);
+
+ private:
+  const ArtifactReader* activations_;
+  std::string layer_;
+  std::int64_t samples_ = 0, positions_ = 1, features_ = 0;
+};
+
+}  // namespace microtome
