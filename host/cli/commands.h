@@ -43,6 +43,8 @@ ExitStatus run_command(const RunArguments& arguments, Catalog& catalog, Cancella
 ExitStatus check_command(const RunArguments& arguments, Catalog& catalog);
 ExitStatus plugins_command(const std::optional<std::string>& name, Catalog& catalog);
 ExitStatus layers_command(const LayersArguments& arguments);
+/// Writes the report of a run again.
+ExitStatus report_command(const std::string& run);
 ExitStatus schema_command(Catalog& catalog);
 ExitStatus doctor_command(const SearchPath& path, Catalog& catalog);
 

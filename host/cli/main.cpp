@@ -104,6 +104,10 @@ int main(int argc, char** argv) {
   layers->add_flag("--verify", layers_arguments.verify,
                    "compare with LibTorch's own interpreter on a random input");
 
+  std::string reported;
+  CLI::App* report = app.add_subcommand("report", "write the report of a run again");
+  report->add_option("run", reported, "the run's folder, such as runs/NAME/latest")->required();
+
   CLI::App* schema = app.add_subcommand(
       "schema", "JSON Schema of pipelines with the installed plugins, for editors");
   CLI::App* doctor =
@@ -120,6 +124,8 @@ int main(int argc, char** argv) {
     ExitStatus status = ExitStatus::done;
     if (*layers) {
       status = layers_command(layers_arguments);
+    } else if (*report) {
+      status = report_command(reported);
     } else {
       const SearchPath path = SearchPath::standard(plugin_folders);
       Catalog catalog(path);

@@ -6,6 +6,7 @@
 
 #include "host/cli/commands.h"
 #include "host/pipeline/checker.h"
+#include "host/report/report.h"
 #include "host/run/runner.h"
 #include "host/store/store.h"
 
@@ -105,6 +106,13 @@ ExitStatus run_command(const RunArguments& arguments, Catalog& catalog,
     std::cerr << "interrupted; run the same command again to go on\n";
     _exit(static_cast<int>(ExitStatus::interrupted));
   });
+  try {
+    const auto page = report::write(summary.folder);
+    if (!arguments.journal.quiet && !arguments.journal.json)
+      std::cerr << "report: " << page.string() << '\n';
+  } catch (const std::exception& error) {
+    journal.log(LogLevel::warning, "", std::string("the report was not written: ") + error.what());
+  }
   journal.close();
   std::cout << summary.folder.string() << '\n';
   switch (summary.result) {
@@ -117,6 +125,11 @@ ExitStatus run_command(const RunArguments& arguments, Catalog& catalog,
   }
   std::cerr << "interrupted; run the same command again to go on\n";
   return ExitStatus::interrupted;
+}
+
+ExitStatus report_command(const std::string& run) {
+  std::cout << report::write(run).string() << '\n';
+  return ExitStatus::done;
 }
 
 }  // namespace microtome::host

@@ -42,7 +42,7 @@ class Parser {
     seed(pipeline);
     runtime(pipeline.runtime);
     if (const Value* report = map_of("report")) {
-      check_keys(*report, {"title"}, "report");
+      check_keys(*report, {"title", "question"}, "report");
       if (const Value* title = report->find("title")) {
         if (title->is_string())
           pipeline.title = title->as_string();

@@ -5,6 +5,10 @@
 
 namespace microtome {
 
+namespace {
+constexpr std::int64_t shown_images = 12;
+}
+
 AttributionMethod::~AttributionMethod() = default;
 
 Plan AttributionStage::plan(const PlanInputs& inputs) const {
@@ -68,11 +72,19 @@ void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const
     state.delta_sum += size.sum().item<double>();
     state.delta_max = std::max(state.delta_max, size.max().item<double>());
   }
+  if (chunk.index == 0) {
+    for (const FieldInfo& field : context.dataset("data").info().fields) {
+      if (!field.image || field.normalised || state.images.defined()) continue;
+      const at::Tensor& images = chunk.batch.fields.at(field.name);
+      if (images.dim() == 4) state.images = images.slice(0, 0, shown_images).clone();
+    }
+  }
   for (const auto& [name, rows] : result.more) chunk.emit("attributions", name, rows);
 }
 
 void AttributionStage::merge(State& earlier, State&& later) const {
   earlier.samples += later.samples;
+  if (!earlier.images.defined()) earlier.images = later.images;
   earlier.deltas += later.deltas;
   earlier.delta_sum += later.delta_sum;
   earlier.delta_max = std::max(earlier.delta_max, later.delta_max);
@@ -106,11 +118,16 @@ void AttributionStage::finish(State& state, Context& context) const {
                    .seed = {},
                    .details = {}});
   }
-  writer.view({View::Type::heat_map,
-               "Attributions",
-               "Sum over channels of what each place adds to the score; blue takes away, red adds.",
-               {"attributions"},
-               Value()});
+  View map{View::Type::heat_map,
+           "Attributions",
+           "Sum over channels of what each place adds to the score; blue takes away, red adds.",
+           {"attributions"},
+           Value()};
+  if (state.images.defined()) {
+    writer.tensor("images", state.images);
+    map.options.set("images", "images");
+  }
+  writer.view(std::move(map));
 }
 
 void* AttributionStage::capability(std::string_view id) {

@@ -85,6 +85,12 @@ MemoryDataset::MemoryDataset(std::vector<std::string> ids, NamedTensors fields) 
   all_.fields = std::move(fields);
 }
 
+void MemoryDataset::mark_image(const std::string& field) {
+  for (FieldInfo& info : info_.fields) {
+    if (info.name == field) info.image = true;
+  }
+}
+
 Batch MemoryDataset::load(const std::vector<std::int64_t>& positions) const {
   Batch batch;
   batch.first = positions.empty() ? 0 : positions.front();

@@ -1,0 +1,88 @@
+#include "host/report/html.h"
+
+#include <png.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "microtome/error.h"
+
+namespace microtome::host::report {
+namespace {
+
+std::string encode_png(const at::Tensor& pixels) {
+  const at::Tensor bytes = pixels.to(at::kByte).cpu().contiguous();
+  png_image description;
+  std::memset(&description, 0, sizeof description);
+  description.version = PNG_IMAGE_VERSION;
+  description.width = static_cast<png_uint_32>(bytes.size(1));
+  description.height = static_cast<png_uint_32>(bytes.size(0));
+  description.format = PNG_FORMAT_RGB;
+  png_alloc_size_t size = 0;
+  const void* data = bytes.data_ptr<std::uint8_t>();
+  if (png_image_write_to_memory(&description, nullptr, &size, 0, data, 0, nullptr) == 0)
+    throw Error(std::string("a picture of the report can't be written: ") + description.message);
+  std::string file(size, '\0');
+  if (png_image_write_to_memory(&description, file.data(), &size, 0, data, 0, nullptr) == 0)
+    throw Error(std::string("a picture of the report can't be written: ") + description.message);
+  file.resize(size);
+  return file;
+}
+
+std::string base64(const std::string& bytes) {
+  constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t k = 0; k < 3; ++k)
+      group = group << 8 | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U);
+    for (std::size_t k = 0; k < 4; ++k)
+      text += i + k > bytes.size() ? '=' : digits[group >> (18 - 6 * k) & 63U];
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string escape(std::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      case '\'':
+        safe += "&#39;";
+        break;
+      default:
+        safe += c;
+    }
+  }
+  return safe;
+}
+
+std::string image(const at::Tensor& pixels, int width, const std::string& alt) {
+  return "<img width=\"" + std::to_string(width) + "\" alt=\"" + escape(alt) +
+         "\" src=\"data:image/png;base64," + base64(encode_png(pixels)) + "\">";
+}
+
+std::string number(double value) {
+  char text[40];
+  const double size = std::abs(value);
+  const bool plain = value == 0 || (size >= 1e-3 && size < 1e6);
+  std::snprintf(text, sizeof text, plain ? "%.4g" : "%.3e", value);
+  return text;
+}
+
+}  // namespace microtome::host::report

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "microtome/tensor.h"
+
+namespace microtome::host::report {
+
+/// Text that stands in a page or in an attribute: names, labels and file names are never markup.
+std::string escape(std::string_view text);
+
+/// `<img>` with the picture inside the page: [H, W, 3] of 8 bit, shown `width` pixels wide without
+/// smoothing.
+std::string image(const at::Tensor& pixels, int width, const std::string& alt);
+
+/// A number as a person wants it: four digits, no trailing zeros.
+std::string number(double value);
+
+}  // namespace microtome::host::report

@@ -1,0 +1,251 @@
+#include "host/report/report.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <vector>
+
+#include "host/report/charts.h"
+#include "host/report/html.h"
+#include "host/report/style.h"
+#include "host/report/views.h"
+#include "host/report/yaml_text.h"
+#include "host/store/artifact_folder.h"
+
+namespace microtome::host::report {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string text_or(const Value& map, const char* key, const std::string& otherwise) {
+  const Value* found = map.find(key);
+  return found != nullptr && found->is_string() ? found->as_string() : otherwise;
+}
+
+/// The stage's name and, for an element of a matrix, its keys.
+std::pair<std::string, std::string> split_id(const std::string& id) {
+  const std::size_t open = id.find('[');
+  if (open == std::string::npos) return {id, ""};
+  return {id.substr(0, open), id.substr(open + 1, id.size() - open - 2)};
+}
+
+class Page {
+ public:
+  explicit Page(const fs::path& run) : run_(run), manifest_(read_manifest(run)) {}
+
+  std::string html() {
+    const Value& pipeline = manifest_.at("pipeline");
+    const Value* report = pipeline.find("report");
+    const std::string name = manifest_.at("name").as_string();
+    const std::string title = report != nullptr ? text_or(*report, "title", name) : name;
+    std::string page =
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+        "<title>" +
+        escape(title) + "</title><style>" + style + "</style></head><body><header><h1>" +
+        escape(title) + "</h1>";
+    if (report != nullptr && report->find("question") != nullptr)
+      page += "<p class=\"question\">" + escape(text_or(*report, "question", "")) + "</p>";
+    page += "<p class=\"note\">" + escape(name) + ", " +
+            escape(manifest_.at("status").as_string()) + ", " +
+            escape(manifest_.at("written").as_string()) + ", seed " +
+            std::to_string(manifest_.at("seed").as_integer()) + "</p></header>";
+    page += failures() + plan();
+    page += "<h2>Results</h2>";
+    for (const auto& [stage, ids] : groups()) page += stage_html(stage, ids);
+    page += timings() + again(pipeline);
+    return page + "</body></html>\n";
+  }
+
+ private:
+  static Value read_manifest(const fs::path& run) {
+    std::ifstream stream(run / "manifest.json", std::ios::binary);
+    if (!stream) throw Error(run.string() + " is no run: it has no manifest.json");
+    std::ostringstream text;
+    text << stream.rdbuf();
+    return from_json(text.str());
+  }
+
+  const Value& entry(const std::string& id) const { return manifest_.at("stages").at(id); }
+
+  /// Stages in the order of the run, elements of a matrix together.
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups() const {
+    std::vector<std::pair<std::string, std::vector<std::string>>> result;
+    std::map<std::string, std::size_t> places;
+    for (const auto& stage : manifest_.at("stages").as_map()) {
+      const std::string name = split_id(stage.key).first;
+      const auto [place, is_new] = places.emplace(name, result.size());
+      if (is_new) result.push_back({name, {}});
+      result[place->second].second.push_back(stage.key);
+    }
+    return result;
+  }
+
+  std::string failures() const {
+    std::string list;
+    for (const auto& stage : manifest_.at("stages").as_map()) {
+      if (stage.value.find("error") == nullptr) continue;
+      list += "<p class=\"failure\">" + escape(stage.key) + ": " +
+              escape(stage.value.at("error").as_string()) + "</p>";
+    }
+    return list.empty() ? "" : "<h2>What failed</h2>" + list;
+  }
+
+  std::string plan() const {
+    std::string html =
+        "<h2>Plan</h2><div class=\"scroll\"><table><thead><tr><th>stage</th>"
+        "<th>analysis</th><th>inputs</th><th>parameters</th></tr></thead><tbody>";
+    for (const auto& stage : manifest_.at("pipeline").at("stages").as_map()) {
+      const auto list = [&](const char* key) {
+        std::string text;
+        const Value* values = stage.value.find(key);
+        if (values == nullptr || !values->is_map()) return text;
+        for (const auto& value : values->as_map()) {
+          const std::string said =
+              value.value.is_string() ? value.value.as_string() : to_json(value.value);
+          text += (text.empty() ? "" : ", ") + value.key + ": " + said;
+        }
+        return text;
+      };
+      const std::string matrix = list("matrix");
+      html += "<tr><td>" + escape(stage.key) + "</td><td>" +
+              escape(text_or(stage.value, "uses", "")) + "</td><td>" + escape(list("inputs")) +
+              "</td><td>" + escape(list("with")) +
+              (matrix.empty() ? "" : " <em>for each</em> " + escape(matrix)) + "</td></tr>";
+    }
+    return html + "</tbody></table></div>";
+  }
+
+  /// A metric of each element of a matrix, side by side.
+  std::string curves(const std::vector<std::string>& ids) const {
+    std::vector<std::string> order;
+    std::map<std::string, std::vector<Measured>> by_name;
+    for (const std::string& id : ids) {
+      for (const ArtifactFolderReader& artifact : artifacts(id)) {
+        for (const Value& metric : artifact.description().at("metrics").as_list()) {
+          const std::string name = metric.at("name").as_string();
+          if (!by_name.contains(name)) order.push_back(name);
+          by_name[name].push_back(measured(split_id(id).second, metric));
+        }
+      }
+    }
+    std::string html;
+    for (const std::string& name : order) {
+      if (by_name[name].size() != ids.size()) continue;
+      html += "<section class=\"view\"><h4>" + escape(name) + "</h4>" +
+              interval_chart({name, "", name}, by_name[name]) + "</section>";
+    }
+    if (!html.empty()) html += "<p class=\"note\">Dots with their intervals; dashed: chance.</p>";
+    return html;
+  }
+
+  static Measured measured(const std::string& name, const Value& metric) {
+    Measured result{name, metric.at("value").as_number(), {}, {}, {}};
+    if (const Value* interval = metric.find("interval")) {
+      result.low = interval->at("low").as_number();
+      result.high = interval->at("high").as_number();
+    }
+    if (const Value* chance = metric.find("chance")) result.chance = chance->as_number();
+    return result;
+  }
+
+  std::vector<ArtifactFolderReader> artifacts(const std::string& id) const {
+    std::vector<ArtifactFolderReader> found;
+    const fs::path folder = run_ / "stages" / entry(id).at("folder").as_string();
+    std::error_code code;
+    std::vector<fs::path> outputs;
+    for (const auto& file : fs::directory_iterator(folder, code)) {
+      if (fs::is_regular_file(file.path() / "artifact.json")) outputs.push_back(file.path());
+    }
+    std::sort(outputs.begin(), outputs.end());
+    found.reserve(outputs.size());
+    for (const fs::path& output : outputs) found.emplace_back(output);
+    return found;
+  }
+
+  static std::string metrics_table(const Value& metrics) {
+    if (metrics.as_list().empty()) return "";
+    std::string html =
+        "<div class=\"scroll\"><table><thead><tr><th>metric</th><th>value</th>"
+        "<th>interval</th><th>chance</th><th>n</th></tr></thead><tbody>";
+    for (const Value& metric : metrics.as_list()) {
+      const Measured one = measured("", metric);
+      const Value* details = metric.find("details");
+      const Value* unit = metric.find("resampling_unit");
+      html += "<tr><td>" + escape(metric.at("name").as_string()) +
+              (details != nullptr ? " <span class=\"type\">" + escape(to_json(*details)) + "</span>"
+                                  : "") +
+              "</td><td class=\"number\">" + number(one.value) + "</td><td>" +
+              (one.low ? number(*one.low) + " to " + number(*one.high) : "") + "</td><td>" +
+              (one.chance ? number(*one.chance) : "") + "</td><td>" +
+              std::to_string(metric.at("n").as_integer()) + " " +
+              (unit != nullptr ? escape(unit->as_string()) + "s" : "") + "</td></tr>";
+    }
+    return html + "</tbody></table></div>";
+  }
+
+  std::string stage_html(const std::string& stage, const std::vector<std::string>& ids) const {
+    const Value& first = entry(ids.front());
+    std::string html = "<article class=\"stage\" id=\"" + escape(stage) + "\"><h3>" +
+                       escape(stage) + " <span class=\"type\">" +
+                       escape(first.at("type").as_string()) + "</span></h3>";
+    if (ids.size() > 1) html += curves(ids);
+    for (const std::string& id : ids) {
+      std::string inside;
+      for (const ArtifactFolderReader& artifact : artifacts(id)) {
+        inside += metrics_table(artifact.description().at("metrics"));
+        for (const Value& view : artifact.description().at("views").as_list())
+          inside += draw_view(view, artifact);
+      }
+      if (const Value* error = entry(id).find("error"))
+        inside += "<p class=\"failure\">" + escape(error->as_string()) + "</p>";
+      if (inside.empty()) inside = "<p class=\"note\">Tensors in the run's folder; no view.</p>";
+      html += ids.size() == 1 ? inside
+                              : "<details><summary>" + escape(split_id(id).second) + "</summary>" +
+                                    inside + "</details>";
+    }
+    return html + "</article>";
+  }
+
+  std::string timings() const {
+    std::string html =
+        "<h2>Timings</h2><div class=\"scroll\"><table><thead><tr><th>stage</th>"
+        "<th>status</th><th>seconds</th></tr></thead><tbody>";
+    for (const auto& stage : manifest_.at("stages").as_map()) {
+      const Value* cached = stage.value.find("cached");
+      html += "<tr><td>" + escape(stage.key) + "</td><td>" +
+              escape(stage.value.at("status").as_string()) +
+              (cached != nullptr && *cached == Value(true) ? " (from the store)" : "") +
+              "</td><td class=\"number\">" + number(stage.value.at("wall_seconds").as_number()) +
+              "</td></tr>";
+    }
+    return html + "</tbody></table></div>";
+  }
+
+  static std::string again(const Value& pipeline) {
+    return "<h2>To run it again</h2><p class=\"note\">Save as pipeline.yaml beside the original, "
+           "as paths are relative to it, and run <code>microtome run pipeline.yaml</code>.</p>"
+           "<pre>" +
+           escape(to_yaml(pipeline)) + "</pre>";
+  }
+
+  fs::path run_;
+  Value manifest_;
+};
+
+}  // namespace
+
+fs::path write(const fs::path& run) {
+  const std::string html = Page(run).html();
+  const fs::path file = run / "report.html", temporary = run / "report.html.part";
+  {
+    std::ofstream stream(temporary, std::ios::binary);
+    stream << html;
+    if (!stream.flush()) throw Error("the report could not be written; is the disk full?");
+  }
+  fs::rename(temporary, file);
+  return file;
+}
+
+}  // namespace microtome::host::report

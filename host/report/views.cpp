@@ -1,0 +1,226 @@
+#include "host/report/views.h"
+
+#include <algorithm>
+
+#include "host/report/charts.h"
+#include "host/report/html.h"
+#include "host/report/pictures.h"
+#include "microtome/error.h"
+
+namespace microtome::host::report {
+namespace {
+
+constexpr std::int64_t most_images = 12;
+constexpr std::int64_t most_points = 2000;
+
+const Value* find_option(const Value& view, const char* name) {
+  const Value* options = view.find("options");
+  return options != nullptr && options->is_map() ? options->find(name) : nullptr;
+}
+
+std::string option(const Value& view, const char* name, const std::string& otherwise = {}) {
+  const Value* value = find_option(view, name);
+  return value != nullptr && value->is_string() ? value->as_string() : otherwise;
+}
+
+std::vector<std::string> words(const Value& view, const char* name) {
+  std::vector<std::string> result;
+  const Value* list = find_option(view, name);
+  if (list == nullptr || !list->is_list()) return result;
+  for (const Value& word : list->as_list()) {
+    result.push_back(word.is_string()   ? word.as_string()
+                     : word.is_number() ? number(word.as_number())
+                                        : "");
+  }
+  return result;
+}
+
+const std::string& tensor_name(const Value& view) {
+  const auto& names = view.at("tensors").as_list();
+  if (names.empty()) throw Error("the view names no tensor");
+  return names[0].as_string();
+}
+
+std::vector<double> numbers(const at::Tensor& values) {
+  const at::Tensor flat = values.to(at::kDouble).contiguous().flatten();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+std::string cell(const Value& value) {
+  if (value.is_string()) return escape(value.as_string());
+  if (value.type() == Value::Type::integer) return std::to_string(value.as_integer());
+  if (value.type() == Value::Type::number) return number(value.as_number());
+  if (value.type() == Value::Type::boolean) return value.as_boolean() ? "yes" : "no";
+  return "";
+}
+
+std::string table(const Value& view) {
+  std::string html = "<div class=\"scroll\"><table><thead><tr>";
+  for (const Value& column : view.at("options").at("columns").as_list())
+    html += "<th>" + cell(column) + "</th>";
+  html += "</tr></thead><tbody>";
+  for (const Value& row : view.at("options").at("rows").as_list()) {
+    html += "<tr>";
+    for (const Value& value : row.as_list())
+      html += (value.is_number() ? "<td class=\"number\">" : "<td>") + cell(value) + "</td>";
+    html += "</tr>";
+  }
+  return html + "</tbody></table></div>";
+}
+
+std::string line(const Value& view, const ArtifactReader& artifact) {
+  at::Tensor values = artifact.tensor(tensor_name(view));
+  if (values.dim() == 1) values = values.unsqueeze(0);
+  if (values.dim() != 2) throw Error("a line needs numbers, or rows of them");
+  const std::vector<std::string> names = words(view, "series");
+  const Value* first = find_option(view, "first");
+  const double start = first != nullptr ? first->as_number() : 0;
+  std::vector<Series> series;
+  for (std::int64_t row = 0; row < values.size(0); ++row) {
+    const auto i = static_cast<std::size_t>(row);
+    Series one{i < names.size() ? names[i] : std::to_string(row), {}, numbers(values[row])};
+    for (std::size_t k = 0; k < one.y.size(); ++k) one.x.push_back(start + static_cast<double>(k));
+    series.push_back(std::move(one));
+  }
+  return line_chart({view.at("title").as_string(), option(view, "x"), option(view, "y")}, series);
+}
+
+std::string scatter(const Value& view, const ArtifactReader& artifact) {
+  at::Tensor values = artifact.tensor(tensor_name(view));
+  values = values.reshape({-1, values.size(-1)});
+  if (values.size(1) < 2) throw Error("a scatter needs two columns");
+  const std::int64_t rows = values.size(0), step = (rows + most_points - 1) / most_points;
+  const auto thin = [&](const at::Tensor& all) {
+    return step > 1 ? all.slice(0, 0, rows, step) : all;
+  };
+  Points points{numbers(thin(values.select(1, 0))), numbers(thin(values.select(1, 1))), {}, {}};
+  std::string note;
+  if (step > 1) note = "<p class=\"note\">One point in " + std::to_string(step) + " is drawn.</p>";
+  if (const std::string colour = option(view, "colour"); !colour.empty()) {
+    at::Tensor groups = artifact.tensor(colour);
+    groups = groups.repeat_interleave(rows / groups.numel(), 0);
+    const at::Tensor thinned = thin(groups).to(at::kLong).contiguous();
+    points.group.assign(thinned.data_ptr<std::int64_t>(),
+                        thinned.data_ptr<std::int64_t>() + thinned.numel());
+    points.group_names = words(view, "names");
+  }
+  return scatter_chart({view.at("title").as_string(), option(view, "x"), option(view, "y")},
+                       points) +
+         note;
+}
+
+std::string image_grid(const Value& view, const ArtifactReader& artifact) {
+  at::Tensor all = artifact.tensor(tensor_name(view));
+  if (all.dim() < 4) throw Error("images are [..., C, H, W]");
+  const std::int64_t columns = all.size(-4);
+  all = all.reshape({-1, columns, all.size(-3), all.size(-2), all.size(-1)});
+  const auto rows = words(view, "rows"), captions = words(view, "captions");
+  const int shown = all.size(-1) <= 40 ? 84 : all.size(-1) <= 80 ? 96 : 150;
+  std::string html = "<div class=\"scroll\"><table class=\"grid\">";
+  for (std::int64_t row = 0; row < all.size(0); ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    html += "<tr><th>" + (r < rows.size() ? escape(rows[r]) : "") + "</th>";
+    for (std::int64_t column = 0; column < columns; ++column) {
+      const auto k = static_cast<std::size_t>(row * columns + column);
+      const std::string caption = k < captions.size() ? captions[k] : "";
+      html += "<td>" + image(to_rgb(all[row][column]), shown, caption) + "<br>" + escape(caption) +
+              "</td>";
+    }
+    html += "</tr>";
+  }
+  return html + "</table></div>";
+}
+
+/// A matrix with a number in each cell.
+std::string matrix(const Value& view, const at::Tensor& values) {
+  const double largest = values.to(at::kDouble).abs().max().item<double>();
+  const auto rows = words(view, "rows"), columns = words(view, "columns");
+  const auto name = [](const std::vector<std::string>& names, std::int64_t i) {
+    return static_cast<std::size_t>(i) < names.size() ? escape(names[static_cast<std::size_t>(i)])
+                                                      : std::to_string(i);
+  };
+  std::string html = "<div class=\"scroll\"><table class=\"matrix\"><tr><th></th>";
+  for (std::int64_t k = 0; k < values.size(1); ++k) html += "<th>" + name(columns, k) + "</th>";
+  html += "</tr>";
+  for (std::int64_t i = 0; i < values.size(0); ++i) {
+    html += "<tr><th>" + name(rows, i) + "</th>";
+    for (std::int64_t k = 0; k < values.size(1); ++k) {
+      const double value = values[i][k].item().toDouble();
+      html += "<td style=\"--share:" + number(largest > 0 ? std::abs(value) / largest : 0) + "\">" +
+              number(value) + "</td>";
+    }
+    html += "</tr>";
+  }
+  return html + "</table></div>";
+}
+
+std::string heat_map(const Value& view, const ArtifactReader& artifact) {
+  const std::string name = tensor_name(view);
+  at::Tensor values;
+  for (const TensorInfo& info : artifact.tensors()) {
+    if (info.name != name) continue;
+    const bool per_image = info.shape.size() == 4;
+    values = per_image ? artifact.rows(name, 0, std::min(most_images, info.shape[0]))
+                       : artifact.tensor(name);
+  }
+  if (!values.defined()) throw Error("the artifact has no tensor \"" + name + "\"");
+  if (values.dim() == 2) return matrix(view, values);
+  if (values.dim() != 4) throw Error("a heat map needs a matrix or N x C x H x W");
+  const std::string images_name = option(view, "images");
+  at::Tensor images;
+  if (!images_name.empty()) images = artifact.tensor(images_name);
+  const std::vector<std::string> ids = artifact.sample_ids();
+  std::string html = "<div class=\"maps\">";
+  for (std::int64_t i = 0; i < values.size(0); ++i) {
+    const at::Tensor relevance = values[i].sum(0);
+    const double largest = relevance.abs().max().item<double>();
+    const int shown = 128;
+    html += "<figure>";
+    if (images.defined() && i < images.size(0)) {
+      html += image(to_rgb(images[i]), shown, "the image");
+      html += image(overlay(images[i], relevance), shown, "attribution over the image");
+    } else {
+      html += image(diverging(relevance), shown, "attribution");
+    }
+    html += "<div class=\"bar\"><span>" + number(-largest) + "</span>" +
+            image(diverging(at::linspace(-1, 1, 64).view({1, 64}).expand({6, 64})), 72,
+                  "colours from least to most") +
+            "<span>" + number(largest) + "</span></div>";
+    const auto k = static_cast<std::size_t>(i);
+    html += "<figcaption>" + (k < ids.size() ? escape(ids[k]) : "") + "</figcaption></figure>";
+  }
+  return html + "</div>";
+}
+
+}  // namespace
+
+std::string draw_view(const Value& view, const ArtifactReader& artifact) {
+  const std::string& type = view.at("type").as_string();
+  std::string html =
+      "<section class=\"view\"><h4>" + escape(view.at("title").as_string()) + "</h4>";
+  try {
+    if (type == "table") {
+      html += table(view);
+    } else if (type == "line") {
+      html += line(view, artifact);
+    } else if (type == "scatter") {
+      html += scatter(view, artifact);
+    } else if (type == "image_grid") {
+      html += image_grid(view, artifact);
+    } else if (type == "heat_map") {
+      html += heat_map(view, artifact);
+    } else {
+      throw Error("the report cannot draw a " + type + " yet; the data are in the run's folder");
+    }
+  } catch (const Error& error) {
+    html += "<p class=\"failure\">" + escape(error.full()) + "</p>";
+  } catch (const c10::Error& error) {
+    html += "<p class=\"failure\">" + escape(error.what_without_backtrace()) + "</p>";
+  }
+  const Value* caption = view.find("caption");
+  if (caption != nullptr && caption->is_string() && !caption->as_string().empty())
+    html += "<p class=\"note\">" + escape(caption->as_string()) + "</p>";
+  return html + "</section>";
+}
+
+}  // namespace microtome::host::report
