@@ -126,7 +126,7 @@ class Page {
         for (const Value& metric : artifact.description().at("metrics").as_list()) {
           const std::string name = metric.at("name").as_string();
           if (!by_name.contains(name)) order.push_back(name);
-          by_name[name].push_back(measured(split_id(id).second, metric));
+          by_name[name].push_back(measured(short_name(id), metric));
         }
       }
     }
@@ -136,8 +136,19 @@ class Page {
       html += "<section class=\"view\"><h4>" + escape(name) + "</h4>" +
               interval_chart({name, "", name}, by_name[name]) + "</section>";
     }
-    if (!html.empty()) html += "<p class=\"note\">Dots with their intervals; dashed: chance.</p>";
+    if (!html.empty())
+      html = "<div class=\"views\">" + html +
+             "</div><p class=\"note\">Dots with their intervals; dashed: chance.</p>";
     return html;
+  }
+
+  /// The keys of an element; of a single key its value.
+  static std::string short_name(const std::string& id) {
+    const std::string element = split_id(id).second;
+    const std::size_t equals = element.find('=');
+    return element.find(',') == std::string::npos && equals != std::string::npos
+               ? element.substr(equals + 1)
+               : element;
   }
 
   static Measured measured(const std::string& name, const Value& metric) {
@@ -195,8 +206,10 @@ class Page {
       std::string inside;
       for (const ArtifactFolderReader& artifact : artifacts(id)) {
         inside += metrics_table(artifact.description().at("metrics"));
+        std::string views;
         for (const Value& view : artifact.description().at("views").as_list())
-          inside += draw_view(view, artifact);
+          views += draw_view(view, artifact);
+        if (!views.empty()) inside += "<div class=\"views\">" + views + "</div>";
       }
       if (const Value* error = entry(id).find("error"))
         inside += "<p class=\"failure\">" + escape(error->as_string()) + "</p>";

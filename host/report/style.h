@@ -17,7 +17,9 @@ p{margin:6px 0}
 .note,.type,figcaption{color:var(--soft);font-size:.86rem}
 .failure{color:var(--bad);font-weight:600;white-space:pre-wrap}
 .stage{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:16px 18px;margin:14px 0}
-.view{margin:18px 0 4px}
+.views{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:0 26px}
+.view{margin:16px 0 4px;min-width:0}
+.wide{grid-column:1/-1}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:.86rem}
 th,td{padding:3px 10px 3px 0;text-align:left;vertical-align:top}

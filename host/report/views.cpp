@@ -196,8 +196,9 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
 
 std::string draw_view(const Value& view, const ArtifactReader& artifact) {
   const std::string& type = view.at("type").as_string();
-  std::string html =
-      "<section class=\"view\"><h4>" + escape(view.at("title").as_string()) + "</h4>";
+  const bool wide = type == "image_grid" || type == "heat_map" || type == "table";
+  std::string html = std::string("<section class=\"view") + (wide ? " wide" : "") + "\"><h4>" +
+                     escape(view.at("title").as_string()) + "</h4>";
   try {
     if (type == "table") {
       html += table(view);
