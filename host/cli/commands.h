@@ -37,6 +37,7 @@ struct LayersArguments {
   std::string model;
   std::vector<std::string> inputs;  ///< `x=1x3x32x32`, `tokens=1x3:int64`
   bool verify = false;
+  std::string example;  ///< safetensors: `input.0` ..., and `output.0` ... that are to be got
 };
 
 ExitStatus run_command(const RunArguments& arguments, Catalog& catalog, Cancellation& cancellation);

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <thread>
 
 #include "host/cli/commands.h"
@@ -9,6 +10,7 @@
 #include "host/model/torchscript/loader.h"
 #include "host/pipeline/schema.h"
 #include "host/run/fingerprint.h"
+#include "host/store/safetensors.h"
 #include "host/store/store.h"
 
 namespace microtome::host {
@@ -123,6 +125,37 @@ ExitStatus plugins_command(const std::optional<std::string>& name, Catalog& cata
   return ExitStatus::done;
 }
 
+namespace {
+
+/// The example was computed by another build of the library, perhaps on another processor.
+constexpr double example_tolerance = 1e-4;
+
+std::map<std::string, at::Tensor> read_safetensors(const std::string& file) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const StoredTensor& tensor : read_tensor_list(file))
+    tensors[tensor.name] = read_tensor(file, tensor);
+  return tensors;
+}
+
+double difference_from(const std::map<std::string, at::Tensor>& stored,
+                       const Recording& recording) {
+  double largest = 0;
+  std::size_t i = 0;
+  for (const auto& [name, value] : recording.outputs) {
+    const std::string expected = "output." + std::to_string(i++);
+    const auto found = stored.find(expected);
+    if (found == stored.end()) throw Error("--example: the file has no " + expected);
+    if (found->second.sizes() != value.sizes())
+      throw Error("--example: " + expected + " has another shape than the model's \"" + name +
+                  "\"");
+    const double scale = std::max(1e-30, found->second.abs().max().item().toDouble());
+    largest = std::max(largest, (found->second - value).abs().max().item().toDouble() / scale);
+  }
+  return largest;
+}
+
+}  // namespace
+
 ExitStatus layers_command(const LayersArguments& arguments) {
   const ProgramModel model("", torchscript::load(arguments.model), {}, at::kCPU);
   std::vector<std::string> names;
@@ -136,6 +169,15 @@ ExitStatus layers_command(const LayersArguments& arguments) {
     if (found == names.end())
       throw Error("--input: the model has no input \"" + name + "\"" + suggestion(name, names));
     examples[static_cast<std::size_t>(found - names.begin())] = value;
+  }
+  const std::map<std::string, at::Tensor> stored = arguments.example.empty()
+                                                       ? std::map<std::string, at::Tensor>{}
+                                                       : read_safetensors(arguments.example);
+  for (std::size_t i = 0; i < examples.size() && !stored.empty(); ++i) {
+    const auto found = stored.find("input." + std::to_string(i));
+    if (found == stored.end())
+      throw Error("--example: " + arguments.example + " has no input." + std::to_string(i));
+    examples[i] = found->second;
   }
   const bool complete = std::all_of(examples.begin(), examples.end(),
                                     [](const at::Tensor& example) { return example.defined(); });
@@ -157,7 +199,8 @@ ExitStatus layers_command(const LayersArguments& arguments) {
     std::printf("inputs: %s; give --input %s=1x3x32x32 for shapes\n", joined(names, ", ").c_str(),
                 names[0].c_str());
   if (!arguments.verify) return ExitStatus::done;
-  if (!complete) throw Error("--verify needs --input for each of " + joined(names, ", "));
+  if (!complete)
+    throw Error("--verify needs --example, or --input for each of " + joined(names, ", "));
   NamedTensors inputs;
   for (std::size_t i = 0; i < names.size(); ++i) inputs.set(names[i], examples[i]);
   const auto original = torchscript::run_original(arguments.model, examples);
@@ -170,7 +213,13 @@ ExitStatus layers_command(const LayersArguments& arguments) {
     ++i;
   }
   std::printf("verify: largest difference from the original %.3g of the largest output\n", largest);
-  return largest <= 1e-5 ? ExitStatus::done : ExitStatus::stage_failed;
+  bool same = largest <= 1e-5;
+  if (!stored.empty()) {
+    const double off = difference_from(stored, recording);
+    std::printf("verify: largest difference from the example %.3g of the largest output\n", off);
+    same = same && off <= example_tolerance;
+  }
+  return same ? ExitStatus::done : ExitStatus::stage_failed;
 }
 
 ExitStatus schema_command(Catalog& catalog) {

@@ -102,7 +102,12 @@ int main(int argc, char** argv) {
       ->expected(1)
       ->take_all();
   layers->add_flag("--verify", layers_arguments.verify,
-                   "compare with LibTorch's own interpreter on a random input");
+                   "compare with LibTorch's own interpreter on a random input, and with the "
+                   "outputs of --example");
+  layers
+      ->add_option("--example", layers_arguments.example,
+                   "inputs and outputs that export_model.py wrote beside the model")
+      ->type_name("FILE");
 
   std::string reported;
   CLI::App* report = app.add_subcommand("report", "write the report of a run again");

@@ -174,16 +174,18 @@ void LinearProbe::run(Context& context) const {
     chance.n = params_.permutations;
     chance.resampling_unit = "permutation";
     table.push_back(row("permuted labels, refitted", chance));
-    writer.metric(chance);
     found.details.set("p_value", static_cast<double>(as_good + 1) /
                                      static_cast<double>(params_.permutations + 1));
+    writer.metric(found);
+    writer.metric(chance);
     writer.tensor("permuted_accuracies", at::tensor(null, at::kDouble));
+  } else {
+    writer.metric(found);
   }
   write_baseline("untrained", data, folds, table, context);
   write_baseline("pixels", data, folds, table, context);
   table.push_back(
       Value(Value::List{Value("majority class"), Value(*found.chance), Value(), Value()}));
-  writer.metric(found);
 
   const at::Tensor truth = raw.repeat_interleave(data.positions, 0);
   const at::Tensor confusion =
