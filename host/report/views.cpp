@@ -54,18 +54,24 @@ std::string cell(const Value& value) {
   return "";
 }
 
+/// A long table is folded behind its number of rows.
 std::string table(const Value& view) {
-  std::string html = "<div class=\"scroll\"><table><thead><tr>";
+  constexpr std::size_t most_open_rows = 30;
+  const auto& rows = view.at("options").at("rows").as_list();
+  const bool folded = rows.size() > most_open_rows;
+  std::string html =
+      folded ? "<details><summary>" + std::to_string(rows.size()) + " rows</summary>" : "";
+  html += "<div class=\"scroll\"><table><thead><tr>";
   for (const Value& column : view.at("options").at("columns").as_list())
     html += "<th>" + cell(column) + "</th>";
   html += "</tr></thead><tbody>";
-  for (const Value& row : view.at("options").at("rows").as_list()) {
+  for (const Value& row : rows) {
     html += "<tr>";
     for (const Value& value : row.as_list())
       html += (value.is_number() ? "<td class=\"number\">" : "<td>") + cell(value) + "</td>";
     html += "</tr>";
   }
-  return html + "</tbody></table></div>";
+  return html + "</tbody></table></div>" + (folded ? "</details>" : "");
 }
 
 std::string line(const Value& view, const ArtifactReader& artifact) {
