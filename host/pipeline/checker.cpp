@@ -236,8 +236,10 @@ class Checker {
     }
     if (port != nullptr && !kind.empty() &&
         std::find(port->kinds.begin(), port->kinds.end(), kind) == port->kinds.end()) {
-      throw Error("the input \"" + input.port + "\" takes " + joined(port->kinds) + ", but \"" +
-                  input.text + "\" is " + kind);
+      const std::string who = input.port.starts_with("@") ? std::string("this place")
+                                                          : "the input \"" + input.port + "\"";
+      throw Error(who + " takes " + joined(port->kinds) + ", but \"" + input.text + "\" is " +
+                  kind);
     }
     planned_.stages[i].connections[input.port] = std::move(connection);
   }
