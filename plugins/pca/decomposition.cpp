@@ -71,16 +71,17 @@ Decomposition by_inner_products(const Rows& rows, Moments known, std::int64_t co
     });
     first += left.size(0);
   });
-  auto [values, weights] = largest(products, components);
+  // Clang 14 captures no structured binding in a lambda.
+  const std::pair<at::Tensor, at::Tensor> found = largest(products, components);
   at::Tensor directions = at::zeros({components, rows.features}, at::kDouble);
   first = 0;
   rows.each([&](const at::Tensor& part) {
-    directions.addmm_(weights.narrow(1, first, part.size(0)), part - known.mean);
+    directions.addmm_(found.second.narrow(1, first, part.size(0)), part - known.mean);
     first += part.size(0);
   });
   const at::Tensor norms = directions.norm(2, {1}, true);
   directions = at::where(norms > 0, directions / norms.clamp_min(1e-300), directions);
-  return {known.mean, directions, values / free_rows(rows), known.total_variance};
+  return {known.mean, directions, found.first / free_rows(rows), known.total_variance};
 }
 
 }  // namespace

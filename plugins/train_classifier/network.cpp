@@ -182,7 +182,7 @@ ScriptModule Network::script(const Block& block) {
                      {"relu2", relu_script()}};
   std::string shortcut = "x";
   if (block.weights.size() > 2) {
-    module.children.emplace_back("shortcut", conv_script(block.weights[2], block.layer.stride));
+    module.children.push_back({"shortcut", conv_script(block.weights[2], block.layer.stride)});
     shortcut = "self.shortcut.forward(x)";
   }
   module.forward =
@@ -197,17 +197,17 @@ ScriptModule Network::script(const Block& block) {
 ScriptModule Network::script(ModelInput input) const {
   ScriptModule net{"Network", "def forward(self, x):\n", {}, {}, {}, std::move(input)};
   for (const Block& block : blocks_) {
-    net.children.emplace_back(block.name, script(block));
+    net.children.push_back({block.name, script(block)});
     net.forward += "  x = self." + block.name + ".forward(x)\n";
   }
-  net.children.emplace_back(
-      "linear",
-      ScriptModule{"Linear",
-                   "def forward(self, x):\n  return torch.linear(x, self.weight, self.bias)\n",
-                   {{"weight", head_weight_}, {"bias", head_bias_}},
-                   {},
-                   {},
-                   {}});
+  net.children.push_back(
+      {"linear",
+       {"Linear",
+        "def forward(self, x):\n  return torch.linear(x, self.weight, self.bias)\n",
+        {{"weight", head_weight_}, {"bias", head_bias_}},
+        {},
+        {},
+        {}}});
   net.forward += "  return self.linear.forward(torch.mean(x, [2, 3]))\n";
   return net;
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "microtome/model.h"
@@ -18,8 +17,13 @@ struct ScriptModule {
   std::string forward;  ///< source of the method
   NamedTensors parameters;
   NamedTensors buffers;  ///< such as the running mean of batch norm
-  std::vector<std::pair<std::string, ScriptModule>> children;
+  struct Child;
+  std::vector<Child> children;
   ModelInput input;  ///< of the outermost one: what it takes
+};
+struct ScriptModule::Child {
+  std::string name;
+  ScriptModule module;
 };
 
 }  // namespace microtome
