@@ -91,7 +91,7 @@ TEST(Program, AStageAloneOrBesideOthersOrHalfCachedGivesTheSameBytes) {
                 .status,
             0);
   const auto alone = results(world.path() / "alone");
-  EXPECT_EQ(alone.size(), 8U);
+  EXPECT_EQ(alone.size(), 9U);
   for (const auto& [name, content] : alone) EXPECT_TRUE(all.at(name) == content) << name;
   ASSERT_EQ(run_program({"run", file.string(), "-q"}, world.path() / "alone").status, 0);
   EXPECT_TRUE(results(world.path() / "alone") == all);
