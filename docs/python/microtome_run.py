@@ -76,9 +76,6 @@ class Stage:
         }
 
     def __getitem__(self, name):
-        if name in self.outputs:
-            holders = [artifact for artifact in self.outputs.values() if name in artifact]
-            return holders[0][name] if holders else self.outputs[name]
         holders = [artifact for artifact in self.outputs.values() if name in artifact]
         if len(holders) != 1:
             raise KeyError(f"{name!r} is in {len(holders)} of the outputs {', '.join(self.outputs)}")

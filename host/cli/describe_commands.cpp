@@ -8,6 +8,7 @@
 #include "host/cli/commands.h"
 #include "host/model/program_model.h"
 #include "host/model/torchscript/loader.h"
+#include "host/pipeline/resources.h"
 #include "host/pipeline/schema.h"
 #include "host/run/fingerprint.h"
 #include "host/store/safetensors.h"
@@ -47,10 +48,14 @@ void describe_stage(const StageDescription& stage) {
   std::cout << stage.type << ": " << stage.summary << '\n';
   if (!stage.details.empty()) std::cout << "  " << stage.details << '\n';
   for (const std::string& paper : stage.papers) std::cout << "  Paper: " << paper << '\n';
-  std::cout << "  inputs\n";
-  for (const PortDescription& port : stage.inputs) describe_port(port);
-  std::cout << "  outputs\n";
-  for (const PortDescription& port : stage.outputs) describe_port(port);
+  if (is_dataset_source(stage)) {
+    std::cout << "  a source of samples: name it under datasets, as source: " << stage.type << '\n';
+  } else {
+    std::cout << "  inputs\n";
+    for (const PortDescription& port : stage.inputs) describe_port(port);
+    std::cout << "  outputs\n";
+    for (const PortDescription& port : stage.outputs) describe_port(port);
+  }
   std::cout << "  parameters\n";
   for (const ParameterDescription& parameter : stage.parameters) describe_parameter(parameter);
 }

@@ -11,7 +11,7 @@ SourceDataset::SourceDataset(const std::string& name, std::shared_ptr<const Data
   info_.name = name;
 }
 
-std::string SourceDataset::id(std::int64_t position) const { return read(position).id; }
+std::string SourceDataset::id(std::int64_t position) const { return source_->id(position); }
 
 Sample SourceDataset::read(std::int64_t position) const {
   const Batch batch = source_->load({position});
@@ -21,9 +21,15 @@ Sample SourceDataset::read(std::int64_t position) const {
   return sample;
 }
 
+at::Tensor SourceDataset::column(const std::string& field) const {
+  const std::lock_guard lock(columns_mutex_);
+  at::Tensor& column = columns_[field];
+  if (!column.defined()) column = source_->column(field);
+  return column;
+}
+
 Value SourceDataset::scalar(std::int64_t position, const std::string& field) const {
-  const at::Tensor value = read(position).fields.at(field);
-  if (value.numel() != 1) throw Error("the field \"" + field + "\" is no single value");
+  const at::Tensor value = column(field)[position];
   if (c10::isIntegralType(value.scalar_type(), true)) return Value(value.item<std::int64_t>());
   return Value(value.item<double>());
 }

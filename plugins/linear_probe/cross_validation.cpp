@@ -1,7 +1,6 @@
 #include "cross_validation.h"
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 
 namespace linear_probe {

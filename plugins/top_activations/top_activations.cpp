@@ -50,7 +50,8 @@ void TopActivations::describe(StageSpec<Params>& spec) {
   spec.input("data", {kind::dataset}).doc("the images that are searched");
   spec.output("samples", "samples")
       .doc(
-          "for each sample `activation` [units]; `crops` [units, most / random / least, count, C, "
+          "for each sample `activation` [units] and its `place`, y * W + x; `crops` [units, most / "
+          "random / least, count, C, "
           "S, S] in 0..1, with `values`, `positions` of the samples and `boxes` (top, left, "
           "bottom, right)");
   spec.parameter("layer", &Params::layer).required().of("model").doc("the layer");
@@ -92,6 +93,7 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
   plan.outputs.push_back({"samples",
                           "samples",
                           {{"activation", at::kFloat, {-1, units}, true},
+                           {"place", at::kLong, {-1, units}, true},
                            {"crops", at::kFloat, {units, 3, params_.count, -1, side, side}, false},
                            {"values", at::kFloat, {units, 3, params_.count}, false},
                            {"positions", at::kLong, {units, 3, params_.count}, false},
@@ -136,22 +138,20 @@ void TopActivations::merge(Extremes& earlier, Extremes&& later) const {
   keep(earlier.least_values, earlier.least_samples, earlier.least_places, params_.count, false);
 }
 
-at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& boxes_out,
-                                 const ReceptiveField& field, std::int64_t width,
+at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& places,
+                                 at::Tensor boxes, const ReceptiveField& field, std::int64_t width,
                                  const std::string& image, Context& context) const {
-  // `boxes_out` [U, count, 4] holds the place in its first column and gets the box.
   std::vector<at::Tensor> all;
-  at::Tensor boxes = boxes_out;
   const Dataset& data = context.dataset("data");
   for (std::int64_t unit = 0; unit < samples.size(0); ++unit) {
     context.check_cancelled();
     for (std::int64_t k = 0; k < samples.size(1); ++k) {
       const at::Tensor pixels =
           data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image).to(at::kFloat);
-      const std::int64_t place = boxes[unit][k][0].item<std::int64_t>();
+      const std::int64_t place = places[unit][k].item<std::int64_t>();
       const ReceptiveField::Box box = field.at(place / width, place % width);
-      boxes[unit][k] = at::tensor(
-          std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong);
+      boxes[unit][k].copy_(at::tensor(
+          std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong));
       const at::Tensor crop = pixels.slice(2, box.top, box.bottom).slice(3, box.left, box.right);
       all.push_back(at::upsample_nearest2d(crop, {params_.crop_size, params_.crop_size}));
     }
@@ -177,9 +177,8 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   at::Generator generator = context.generator(0);
   const ReceptiveField field =
       receptive_field(model, inputs, image_input, params_.layer, generator);
-  HookPoint layer = params_.layer;
   Pass pass;
-  pass.capture = {layer};
+  pass.capture = {params_.layer};
   const auto values_at = [&](const at::Tensor& value) {
     at::Tensor chosen =
         value.cpu().to(at::kFloat).index_select(1, at::tensor(params_.units, at::kLong));
@@ -207,11 +206,10 @@ void TopActivations::finish(Extremes& state, Context& context) const {
       at::stack({state.samples, drawn.expand_as(state.samples), state.least_samples}, 1);
   const at::Tensor places = at::stack({state.places, random_places, state.least_places}, 1);
   at::Tensor boxes = at::zeros({values.size(0), 3, count, 4}, at::kLong);
-  boxes.select(3, 0).copy_(places);
   std::vector<at::Tensor> shown;
   for (std::int64_t sort = 0; sort < 3; ++sort) {
-    shown.push_back(crops(positions.select(1, sort), boxes.select(1, sort), field, width,
-                          image->name, context));
+    shown.push_back(crops(positions.select(1, sort), places.select(1, sort), boxes.select(1, sort),
+                          field, width, image->name, context));
   }
 
   ArtifactWriter& writer = context.output("samples");

@@ -32,8 +32,10 @@ class TopActivations final : public microtome::StreamingStage<Extremes> {
   void finish(Extremes& state, microtome::Context& context) const override;
 
  private:
-  at::Tensor crops(const at::Tensor& samples, const at::Tensor& places, const ReceptiveField& field,
-                   std::int64_t width, const std::string& image, microtome::Context& context) const;
+  /// What the places see, [U, count, C, S, S]; writes their boxes to `boxes` [U, count, 4].
+  at::Tensor crops(const at::Tensor& samples, const at::Tensor& places, at::Tensor boxes,
+                   const ReceptiveField& field, std::int64_t width, const std::string& image,
+                   microtome::Context& context) const;
   Params params_;
 };
 
