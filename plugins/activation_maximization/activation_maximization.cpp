@@ -16,13 +16,6 @@ namespace {
 constexpr std::int64_t unseen_moves = 8;
 constexpr std::int64_t natural_images = 64;  ///< that colours and frequencies are learnt from
 
-const FieldInfo* image_field(const DatasetInfo& info) {
-  for (const FieldInfo& field : info.fields) {
-    if (field.image && field.shape.size() == 3) return &field;
-  }
-  return nullptr;
-}
-
 /// What can be maximised without samples.
 bool is_free(const Target& target) {
   return target.what == Target::What::unit || target.what == Target::What::direction ||
@@ -124,7 +117,7 @@ Plan ActivationMaximization::plan(const PlanInputs& inputs) const {
     problems.add({}, "the model has several inputs; one of images can be optimised so far");
   const DatasetInfo* data = inputs.dataset("data");
   if (data != nullptr) {
-    const FieldInfo* image = image_field(*data);
+    const FieldInfo* image = data->images();
     if (image == nullptr) {
       problems.add({}, "the dataset \"" + data->name + "\" has no images of one size");
     } else if (image->normalised) {
@@ -196,7 +189,7 @@ ActivationMaximization::Found ActivationMaximization::maximise(
 void ActivationMaximization::run(Context& context) const {
   const Model& model = context.model("model");
   const Dataset& data = context.dataset("data");
-  const FieldInfo* field = image_field(data.info());
+  const FieldInfo* field = data.info().images();
   const auto load = [&](std::int64_t first, std::int64_t count) {
     std::vector<std::int64_t> positions(static_cast<std::size_t>(count));
     std::iota(positions.begin(), positions.end(), first);

@@ -83,17 +83,7 @@ Plan LinearProbe::plan(const PlanInputs& inputs) const {
   Plan plan;
   plan.random = true;
   if (params_.l2.empty()) inputs.problems().add({}, "l2: name one candidate at least");
-  std::int64_t features = -1;
-  if (const OutputPlan* activations = inputs.artifact("activations")) {
-    try {
-      const std::string layer = FeatureRows::choose(activations->tensors, params_.layer);
-      for (const TensorInfo& info : activations->tensors) {
-        if (info.name == layer && !info.shape.empty()) features = info.shape.back();
-      }
-    } catch (const Error& error) {
-      inputs.problems().add(error.location(), error.what());
-    }
-  }
+  const std::int64_t features = FeatureRows::planned(inputs, "activations", params_.layer);
   plan.outputs.push_back(
       {"metrics",
        kind::metrics,

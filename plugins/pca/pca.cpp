@@ -58,17 +58,7 @@ void PrincipalComponents::describe(StageSpec<Params>& spec) {
 Plan PrincipalComponents::plan(const PlanInputs& inputs) const {
   Plan plan;
   plan.random = params_.method != Method::exact;
-  std::int64_t features = -1;
-  if (const OutputPlan* activations = inputs.artifact("activations")) {
-    try {
-      const std::string layer = FeatureRows::choose(activations->tensors, params_.layer);
-      for (const TensorInfo& info : activations->tensors) {
-        if (info.name == layer && !info.shape.empty()) features = info.shape.back();
-      }
-    } catch (const Error& error) {
-      inputs.problems().add(error.location(), error.what());
-    }
-  }
+  const std::int64_t features = FeatureRows::planned(inputs, "activations", params_.layer);
   if (features > 0 && params_.components > features) {
     inputs.problems().add({},
                           "components: there are only " + std::to_string(features) + " features");

@@ -9,14 +9,6 @@ using namespace microtome;
 
 namespace {
 
-/// The field that holds images, and the model's input that it feeds.
-const FieldInfo* image_field(const DatasetInfo& info) {
-  for (const FieldInfo& field : info.fields) {
-    if (field.image && field.shape.size() == 3) return &field;
-  }
-  return nullptr;
-}
-
 /// Keeps the first `count` columns in the order of `values`; of equals the earlier sample.
 void keep(at::Tensor& values, at::Tensor& samples, at::Tensor& places, std::int64_t count,
           bool largest) {
@@ -86,7 +78,7 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
     }
   }
   const DatasetInfo* data = inputs.dataset("data");
-  if (data != nullptr && image_field(*data) == nullptr)
+  if (data != nullptr && data->images() == nullptr)
     inputs.problems().add({}, "the dataset \"" + data->name + "\" has no images to show");
   const auto units = static_cast<std::int64_t>(params_.units.size());
   const std::int64_t side = params_.crop_size;
@@ -166,7 +158,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   if (!state.values.defined()) throw Error("no sample could be read");
   const Dataset& data = context.dataset("data");
   const Model& model = context.model("model");
-  const FieldInfo* image = image_field(data.info());
+  const FieldInfo* image = data.info().images();
   const Batch first = data.load({state.samples[0][0].item<std::int64_t>()});
   const NamedTensors inputs = context.bind("model", first);
   std::string image_input;

@@ -16,13 +16,6 @@ namespace {
 constexpr std::uint64_t weight_stream = 0, first_epoch_stream = 1;
 constexpr std::int64_t moment_images = 256;  ///< that mean and std of the input are taken from
 
-const FieldInfo* image_field(const DatasetInfo& info) {
-  for (const FieldInfo& field : info.fields) {
-    if (field.image && field.shape.size() == 3) return &field;
-  }
-  return nullptr;
-}
-
 std::vector<std::int64_t> range(std::int64_t first, std::int64_t end) {
   std::vector<std::int64_t> positions(static_cast<std::size_t>(end - first));
   std::iota(positions.begin(), positions.end(), first);
@@ -120,7 +113,7 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
   for (const char* port : {"data", "held_out"}) {
     const DatasetInfo* data = inputs.dataset(port);
     if (data == nullptr) continue;
-    const FieldInfo* image = image_field(*data);
+    const FieldInfo* image = data->images();
     const FieldInfo* label = data->find(params_.label);
     if (image == nullptr || image->normalised)
       inputs.problems().add({}, "the dataset \"" + data->name +
@@ -148,7 +141,7 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
 
 void TrainClassifier::run(Context& context) const {
   const Dataset& data = context.dataset("data");
-  const std::string image = image_field(data.info())->name;
+  const std::string image = data.info().images()->name;
   const std::int64_t size = data.info().size;
   const std::int64_t classes = class_count(*data.info().find(params_.label));
   const ModelInput input = input_of(

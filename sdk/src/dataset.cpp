@@ -16,6 +16,13 @@ const FieldInfo* DatasetInfo::find(const std::string& field) const {
   return nullptr;
 }
 
+const FieldInfo* DatasetInfo::images() const {
+  for (const FieldInfo& field : fields) {
+    if (field.image && field.shape.size() == 3) return &field;
+  }
+  return nullptr;
+}
+
 std::string Dataset::id(std::int64_t position) const { return load({position}).ids.at(0); }
 
 at::Tensor Dataset::column(const std::string& field) const {

@@ -22,6 +22,21 @@ std::string FeatureRows::choose(const std::vector<TensorInfo>& tensors, const st
   return layer;
 }
 
+std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& port,
+                                  const std::string& layer) {
+  const OutputPlan* activations = inputs.artifact(port);
+  if (activations == nullptr) return -1;
+  try {
+    const std::string name = choose(activations->tensors, layer);
+    for (const TensorInfo& info : activations->tensors) {
+      if (info.name == name && !info.shape.empty()) return info.shape.back();
+    }
+  } catch (const Error& error) {
+    inputs.problems().add(error.location(), error.what());
+  }
+  return -1;
+}
+
 FeatureRows::FeatureRows(const ArtifactReader& activations, const std::string& layer)
     : activations_(&activations), layer_(choose(activations.tensors(), layer)) {
   for (const TensorInfo& info : activations.tensors()) {

@@ -26,6 +26,8 @@ struct DatasetInfo {
   std::vector<FieldInfo> fields;
 
   const FieldInfo* find(const std::string& field) const;
+  /// The first field of images that are all of one size; nullptr when there is none.
+  const FieldInfo* images() const;
 };
 
 /// Samples stacked: N first in each field. Samples that differ in shape are an error so far.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "microtome/artifact.h"
+#include "microtome/stage.h"
 
 namespace [[gnu::visibility("default")]] microtome {
 
@@ -27,8 +28,12 @@ class FeatureRows {
   /// How many samples make a part of about `bytes`; at least 1.
   std::int64_t samples_in(double bytes) const;
 
-  /// The name that `layer` means, found in what is planned; adds a problem when there is none.
+  /// The name that `layer` means among these; throws `Error` naming those that exist.
   static std::string choose(const std::vector<TensorInfo>& tensors, const std::string& layer);
+  /// How many features the activations planned at `port` will have, -1 when that is not known; a
+  /// layer that will not be there is a problem of the plan.
+  static std::int64_t planned(const PlanInputs& inputs, const std::string& port,
+                              const std::string& layer);
 
  private:
   const ArtifactReader* activations_;
