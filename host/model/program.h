@@ -59,11 +59,19 @@ struct ProgramPort {
   ValueId value = 0;
 };
 
+/// A parameter or buffer of the model, by its path.
+struct ProgramParameter {
+  std::string name;  ///< `layer1.0.conv1.weight`
+  ValueId constant = 0;
+  bool is_buffer = false;
+};
+
 /// A model as its operators in execution order, whatever it was loaded from.
 struct Program {
   Block body;
   std::int32_t value_count = 0;
   std::vector<c10::IValue> constants;
+  std::vector<ProgramParameter> parameters;
   std::vector<ProgramPort> inputs;
   std::vector<ProgramPort> outputs;
   std::vector<HookSite> sites;

@@ -33,6 +33,7 @@ class ProgramModel final : public Model {
   /// Called before each operator; may throw `Cancelled`.
   void set_check(std::function<void()> check) { check_ = std::move(check); }
   const Program& program() const { return program_; }
+  const ModelInput& input() const { return input_; }
 
  private:
   const HookSite& site(const HookPoint& hook, int& execution) const;

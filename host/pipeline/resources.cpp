@@ -8,6 +8,7 @@
 #include "host/data/image_folder.h"
 #include "host/data/source_dataset.h"
 #include "host/data/tensor_files.h"
+#include "host/model/random_weights.h"
 #include "host/model/torchscript/loader.h"
 #include "host/pipeline/schema.h"
 #include "microtome/kinds/dataset_source.h"
@@ -27,6 +28,25 @@ struct ModelParams {
         .doc(
             "size of one input, and mean and std by channel, which make the model take pixels in "
             "0..1");
+  }
+};
+
+/// A declared model with other weights.
+struct DerivedModelParams {
+  enum class Weights { random };
+  std::string from;
+  Weights weights = Weights::random;
+  std::int64_t seed = 0;
+
+  static void describe(StageSpec<DerivedModelParams>& spec) {
+    spec.summary("Another declared model with weights as before training.");
+    spec.parameter("from", &DerivedModelParams::from).required().doc("the model");
+    spec.parameter("weights", &DerivedModelParams::weights)
+        .choices({"random"})
+        .doc(
+            "random: normal with variance 2 / fan-in (He 2015), biases 0, norms the identity; the "
+            "baseline of what the architecture alone does");
+    spec.parameter("seed", &DerivedModelParams::seed).range(0, 9e15).doc("seed of the weights");
   }
 };
 
@@ -85,7 +105,13 @@ class Opener {
         base_(std::filesystem::absolute(pipeline.file).parent_path()) {}
 
   Resources open() {
-    for (const Declaration& model : pipeline_.models) guard(model, [&] { open_model(model); });
+    // Those that are made from others come after them, wherever they stand.
+    for (const Declaration& model : pipeline_.models) {
+      if (!is_derived(model)) guard(model, [&] { open_model(model); });
+    }
+    for (const Declaration& model : pipeline_.models) {
+      if (is_derived(model)) guard(model, [&] { derive_model(model); });
+    }
     for (const Declaration& dataset : pipeline_.datasets) open_dataset(dataset);
     return std::move(resources_);
   }
@@ -125,6 +151,41 @@ class Opener {
                   "there is no source \"" + name + "\"" + suggestion(name, known));
     }
     return name;
+  }
+
+  static bool is_derived(const Declaration& declaration) {
+    return declaration.content.find("from") != nullptr;
+  }
+
+  void derive_model(const Declaration& declaration) {
+    if (const Value* named = declaration.content.find("source"))
+      throw Error(named->location(), "a model has a source or is made from another, not both");
+    const auto params = read<DerivedModelParams>(declaration.content);
+    if (!params) return;
+    const Location& place = declaration.content.at("from").location();
+    std::vector<std::string> names;
+    const Declaration* from = nullptr;
+    for (const Declaration& other : pipeline_.models) {
+      if (is_derived(other)) continue;
+      names.push_back(other.name);
+      if (other.name == params->from) from = &other;
+    }
+    if (from == nullptr)
+      throw Error(place, "there is no model \"" + params->from + "\" that has a source" +
+                             suggestion(params->from, names));
+    const auto original = resources_.models.find(params->from);
+    if (original == resources_.models.end()) return;  // what is wrong with it is said there
+    const OpenModel& opened = original->second;
+    Program program = torchscript::load(opened.file);
+    randomise_weights(program, static_cast<std::uint64_t>(params->seed));
+    Value canonical = Value::map();
+    canonical.set("input", opened.canonical.at("input"));
+    canonical.set("weights", "random");
+    canonical.set("seed", params->seed);
+    const ModelInput& input = opened.model->input();
+    resources_.models[declaration.name] = {
+        std::make_shared<ProgramModel>(declaration.name, std::move(program), input, device_),
+        opened.file, std::move(canonical)};
   }
 
   void open_model(const Declaration& declaration) {
@@ -296,7 +357,9 @@ Resources open_resources(const Pipeline& pipeline, Catalog& catalog, at::Device 
 }
 
 Value model_schema() {
-  return with_source(parameters_schema(spec_of<ModelParams>().description()), "torchscript");
+  return any_of(
+      {with_source(parameters_schema(spec_of<ModelParams>().description()), "torchscript"),
+       parameters_schema(spec_of<DerivedModelParams>().description())});
 }
 
 bool is_dataset_source(const StageDescription& description) {

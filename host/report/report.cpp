@@ -164,14 +164,11 @@ class Page {
   std::vector<ArtifactFolderReader> artifacts(const std::string& id) const {
     std::vector<ArtifactFolderReader> found;
     const fs::path folder = run_ / "stages" / entry(id).at("folder").as_string();
-    std::error_code code;
-    std::vector<fs::path> outputs;
-    for (const auto& file : fs::directory_iterator(folder, code)) {
-      if (fs::is_regular_file(file.path() / "artifact.json")) outputs.push_back(file.path());
+    for (const Value& output : entry(id).at("outputs").as_list()) {
+      const fs::path artifact = folder / output.as_string();
+      // A stage that failed has none.
+      if (fs::is_regular_file(artifact / "artifact.json")) found.emplace_back(artifact);
     }
-    std::sort(outputs.begin(), outputs.end());
-    found.reserve(outputs.size());
-    for (const fs::path& output : outputs) found.emplace_back(output);
     return found;
   }
 

@@ -294,6 +294,9 @@ class PipelineRun {
     entry.set("key", keys_[i]);
     entry.set("cached", record.cached);
     entry.set("parameters", planned_.stages[i].parameters);
+    Value outputs = Value::list();
+    for (const OutputPlan& output : planned_.stages[i].plan.outputs) outputs.push_back(output.port);
+    entry.set("outputs", std::move(outputs));
     entry.set("wall_seconds", record.wall_seconds);
     entry.set("process_cpu_seconds", record.cpu_seconds);
     entry.set("process_peak_bytes", record.peak_bytes);

@@ -194,6 +194,22 @@ ScriptModule Network::script(const Block& block) {
   return module;
 }
 
+namespace {
+
+/// With tensors of its own, so that training goes on without it.
+ScriptModule copied(ScriptModule module) {
+  const auto copy = [](NamedTensors& tensors) {
+    for (const auto& [name, value] : NamedTensors(tensors))
+      tensors.set(name, value.detach().clone());
+  };
+  copy(module.parameters);
+  copy(module.buffers);
+  for (ScriptModule::Child& child : module.children) child.module = copied(std::move(child.module));
+  return module;
+}
+
+}  // namespace
+
 ScriptModule Network::script(ModelInput input) const {
   ScriptModule net{"Network", "def forward(self, x):\n", {}, {}, {}, std::move(input)};
   for (const Block& block : blocks_) {
@@ -209,7 +225,7 @@ ScriptModule Network::script(ModelInput input) const {
         {},
         {}}});
   net.forward += "  return self.linear.forward(torch.mean(x, [2, 3]))\n";
-  return net;
+  return copied(std::move(net));
 }
 
 }  // namespace train_classifier

@@ -20,6 +20,7 @@ class Network {
   /// batch's moments.
   at::Tensor forward(const at::Tensor& images, bool training);
   std::vector<at::Tensor> parameters() const;
+  /// As it is now; training on does not change what was returned.
   microtome::ScriptModule script(microtome::ModelInput input) const;
 
  private:

@@ -80,6 +80,8 @@ void TrainClassifier::describe(StageSpec<Params>& spec) {
   spec.input("data", {kind::dataset}).doc("images in 0..1 with labels, to learn from");
   spec.input("held_out", {kind::dataset}).optional().doc("the same, to measure the accuracy on");
   spec.output("model", kind::model).doc("the trained network");
+  spec.output("untrained", kind::model)
+      .doc("the same network before the first step, as a baseline");
   spec.output("training", kind::metrics)
       .doc("`loss` and `accuracy` of each epoch, and the accuracy on held-out samples");
   spec.parameter("layers", &Params::layers)
@@ -131,7 +133,10 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
                           at::detail::createCPUGenerator(0));
     model.module = std::make_shared<ScriptModule>(network.script(std::move(input)));
   }
+  OutputPlan untrained = model;
+  untrained.port = "untrained";
   plan.outputs.push_back(std::move(model));
+  plan.outputs.push_back(std::move(untrained));
   plan.outputs.push_back({"training",
                           kind::metrics,
                           {{"loss", at::kFloat, {params_.epochs}, false},
@@ -154,6 +159,7 @@ void TrainClassifier::run(Context& context) const {
                 std::to_string(classes) + " classes");
 
   Network network(layers_, input.size.at(0), classes, context.generator(weight_stream));
+  context.output("untrained").model(network.script(input));
   torch::optim::Adam adam(
       network.parameters(),
       torch::optim::AdamOptions(params_.learning_rate).weight_decay(params_.weight_decay));

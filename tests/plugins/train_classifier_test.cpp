@@ -82,6 +82,15 @@ TEST(TrainClassifier, LearnsWhatIsThere) {
   EXPECT_GE(found["training"].metric("held_out_accuracy").value, 0.95);
   ASSERT_TRUE(found["model"].module != nullptr);
   EXPECT_EQ(found["model"].module->input.mean.size(), 3U);
+  // The untrained network is what training began with.
+  ASSERT_TRUE(found["untrained"].module != nullptr);
+  const auto& trained = found["model"].module->children[0].module.parameters.at("weight");
+  const auto& before = found["untrained"].module->children[0].module.parameters.at("weight");
+  EXPECT_FALSE(trained.equal(before));
+  EXPECT_TRUE(found["untrained"]
+                  .module->children[1]
+                  .module.buffers.at("running_mean")
+                  .equal(at::zeros({4})));
   auto again = harness.run(*stage);
   EXPECT_TRUE(again["training"].tensors.at("loss").equal(loss));
 }

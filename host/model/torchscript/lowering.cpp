@@ -220,7 +220,16 @@ void Lowering::get_attribute(torch::jit::Node& node, const Scope& scope) {
   if (value.isModule()) {
     bind(node.output(), ModuleSlot{value.toModule(), path}, scope);
   } else if (value.isTensor() && value.toTensor().defined()) {
-    bind(node.output(), TensorSlot{tensor_constant(value.toTensor(), path)}, scope);
+    const auto& type = owner->module.type();
+    const std::size_t index = type->getAttributeSlot(name);
+    const std::size_t known = parameters_.size();
+    const TensorSlot tensor{tensor_constant(value.toTensor(), path)};
+    // Tied parameters are one constant, under the name that is read first.
+    if (parameters_.size() > known) {
+      program_.parameters.push_back(
+          {path, -static_cast<ValueId>(program_.constants.size()), !type->is_parameter(index)});
+    }
+    bind(node.output(), tensor, scope);
   } else if (value.isObject()) {
     refuse(node, "\"" + path + "\" is an object of a custom class");
   } else {

@@ -1,0 +1,48 @@
+#include "host/model/random_weights.h"
+
+#include <cmath>
+
+#include "host/support/hash.h"
+#include "microtome/error.h"
+
+namespace microtome::host {
+namespace {
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+at::Tensor random_weight(const ProgramParameter& parameter, const at::Tensor& trained,
+                         std::uint64_t seed) {
+  if (ends_with(parameter.name, "running_mean")) return at::zeros_like(trained);
+  if (ends_with(parameter.name, "running_var")) return at::ones_like(trained);
+  if (parameter.is_buffer || trained.dim() == 0) return trained;
+  if (trained.dim() == 1)
+    return ends_with(parameter.name, "bias") ? at::zeros_like(trained) : at::ones_like(trained);
+  const std::string stream = hash_text(std::to_string(seed) + "/" + parameter.name);
+  const double fan_in = static_cast<double>(trained[0].numel());
+  return at::randn(trained.sizes(),
+                   at::detail::createCPUGenerator(std::stoull(stream.substr(0, 15), nullptr, 16)),
+                   trained.options()) *
+         std::sqrt(2 / fan_in);
+}
+
+}  // namespace
+
+void randomise_weights(Program& program, std::uint64_t seed) {
+  bool any = false;
+  for (const ProgramParameter& parameter : program.parameters) {
+    c10::IValue& constant = program.constants[static_cast<std::size_t>(-parameter.constant - 1)];
+    const at::Tensor trained = constant.toTensor();
+    if (!trained.is_floating_point() || trained.numel() == 0) continue;
+    any = any || !parameter.is_buffer;
+    constant = random_weight(parameter, trained, seed);
+  }
+  if (!any) {
+    throw Error(
+        "the model has no parameters by name, so there are none to draw; it was frozen before it "
+        "was saved");
+  }
+}
+
+}  // namespace microtome::host
