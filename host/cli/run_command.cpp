@@ -8,6 +8,8 @@
 #include "host/pipeline/checker.h"
 #include "host/report/report.h"
 #include "host/run/runner.h"
+#include "host/run/shared_passes.h"
+#include "host/run/stage_context.h"
 #include "host/store/store.h"
 
 namespace microtome::host {
@@ -62,6 +64,29 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text;
 }
 
+/// How a stage's models run, and the memory that they will need.
+void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
+  for (const auto& [port, model] : stage.running) {
+    const PlanReport& report = model->plan_report();
+    std::cout << "    " << port << ": " << model->name();
+    if (report.batch_norms_folded > 0)
+      std::cout << ", " << report.batch_norms_folded << " batch norms folded";
+    if (report.constants_folded > 0)
+      std::cout << ", " << report.constants_folded << " constants folded";
+    if (report.channels_last) std::cout << ", channels last";
+    if (report.precision != at::kFloat) std::cout << ", " << c10::toString(report.precision);
+    Pass pass;
+    pass.record_gradients = stage.plan.gradients;
+    if (const auto bytes = model->bytes_per_sample(pass)) {
+      const std::int64_t rows = stage.plan.gradients ? runtime.chunk : rows_within(runtime, *model);
+      std::cout << ", " << rows << " samples at a time, about "
+                << static_cast<std::int64_t>(*bytes * static_cast<double>(rows) / 1048576 + 1)
+                << " MiB for each of --jobs";
+    }
+    std::cout << '\n';
+  }
+}
+
 }  // namespace
 
 ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
@@ -70,12 +95,18 @@ ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
   if (!planned) return status;
   std::cout << planned->pipeline.name << ": " << planned->stages.size()
             << " stages, in this order\n";
+  const std::vector<std::size_t> groups = pass_groups(*planned);
   for (const std::size_t i : planned->order) {
     const PlannedStage& stage = planned->stages[i];
     std::cout << "  " << stage.id << " (" << stage.type->description().type << ")";
     if (stage.plan.gradients) std::cout << ", gradients";
     if (stage.plan.random) std::cout << ", random";
+    for (std::size_t k = 0; k < groups.size(); ++k) {
+      if (k != i && groups[k] == groups[i])
+        std::cout << ", in one pass with " << planned->stages[k].id;
+    }
     std::cout << '\n';
+    print_models(stage, planned->pipeline.runtime);
     for (const OutputPlan& output : stage.plan.outputs) {
       std::cout << "    " << output.port << ": " << output.kind << '\n';
       for (const TensorInfo& tensor : output.tensors) {

@@ -6,21 +6,43 @@
 namespace microtome::host {
 namespace {
 
+/// Whether nothing else can see the tensor's memory, so that a result may take its place.
+bool is_only_reference(const c10::IValue& value) {
+  if (!value.isTensor()) return false;
+  const at::Tensor& tensor = value.toTensor();
+  return tensor.defined() && tensor.use_count() == 1 && tensor.has_storage() &&
+         tensor.storage().use_count() == 1 && tensor.is_non_overlapping_and_dense();
+}
+
+/// What is handed out is in single precision and lies in memory in the order of its dimensions,
+/// whatever the plan computes in.
+at::Tensor handed_out(const Program& program, const at::Tensor& value) {
+  at::Tensor result = value;
+  if (program.reduced_precision && value.scalar_type() == *program.reduced_precision)
+    result = result.to(at::kFloat);
+  if (program.channels_last && value.dim() >= 4) result = result.contiguous();
+  return result;
+}
+
 class Run {
  public:
   Run(const Program& program, const PreparedPass& pass, const std::function<void()>& check,
-      Recording& recording)
+      OperatorWatch* watch, PassResult& result)
       : program_(program),
         pass_(pass),
         check_(check),
-        recording_(recording),
-        values_(static_cast<std::size_t>(program.value_count)),
-        has_action_(static_cast<std::size_t>(program.value_count), 0) {
+        watch_(watch),
+        recording_(result.recording),
+        kept_(result.kept),
+        values_(static_cast<std::size_t>(program.value_count)) {
+    if (pass.actions.empty()) return;
+    has_action_.resize(values_.size(), 0);
     for (const ValueActions& action : pass.actions) has_action_[index(action.value)] = 1;
   }
 
   void define(ValueId id, c10::IValue value) {
-    if (has_action_[index(id)] != 0) value = act(id, std::move(value));
+    if (id == Slice::ignored) return;
+    if (!has_action_.empty() && has_action_[index(id)] != 0) value = act(id, std::move(value));
     values_[index(id)] = std::move(value);
   }
 
@@ -28,28 +50,34 @@ class Run {
     return id < 0 ? program_.constant(id) : values_[index(id)];
   }
 
-  void run(const Block& block) {
-    for (const Node& node : block.nodes) {
+  void run(const Slice& slice) {
+    for (const Slice::Step& step : slice.steps()) {
       if (check_) check_();
+      const ValueId* const ids = slice.ids(step);
+      const Node& node = *step.node;
       switch (node.kind) {
-        case Node::Kind::operation:
-          operate(node);
+        case Node::Kind::operation: {
+          const char* const last = slice.last(step);
+          stack_.clear();
+          for (std::uint32_t i = 0; i < step.inputs; ++i) {
+            if (last[i] != 0) {
+              stack_.push_back(std::move(values_[index(ids[i])]));
+              values_[index(ids[i])] = c10::IValue();
+            } else {
+              stack_.push_back(read(ids[i]));
+            }
+          }
+          operate(node, ids + step.inputs, step.inputs > 0 && last[0] != 0);
           break;
+        }
         case Node::Kind::identity:
-          define(node.outputs[0], read(node.inputs[0]));
+          define(ids[1], read(ids[0]));
           break;
-        case Node::Kind::branch:
-          branch(node);
-          break;
-        case Node::Kind::loop:
-          loop(node);
-          break;
-        case Node::Kind::raise:
-          throw Error(place(node) + "the model raised an exception: " +
-                      (node.inputs.empty() ? std::string("(no message)")
-                                           : read(node.inputs[0]).toStringRef()));
+        default:
+          run_other(node);
       }
-      for (const ValueId id : node.last_uses) values_[index(id)] = c10::IValue();
+      const ValueId* const released = ids + step.inputs + step.outputs;
+      for (std::uint32_t i = 0; i < step.releases; ++i) values_[index(released[i])] = c10::IValue();
     }
   }
 
@@ -63,14 +91,51 @@ class Run {
     return text + ": ";
   }
 
-  void operate(const Node& node) {
-    stack_.clear();
-    for (const ValueId id : node.inputs) stack_.push_back(read(id));
+  /// Inside of branches and loops.
+  void run(const Block& block) {
+    for (const Node& node : block.nodes) {
+      if (check_) check_();
+      if (node.kind == Node::Kind::operation) {
+        stack_.clear();
+        for (const ValueId id : node.inputs) stack_.push_back(read(id));
+        operate(node, node.outputs.data(), false);
+      } else {
+        run_other(node);
+      }
+      for (const ValueId id : node.last_uses) values_[index(id)] = c10::IValue();
+    }
+  }
+
+  void run_other(const Node& node) {
+    switch (node.kind) {
+      case Node::Kind::operation:
+        break;
+      case Node::Kind::identity:
+        define(node.outputs[0], read(node.inputs[0]));
+        break;
+      case Node::Kind::branch:
+        branch(node);
+        break;
+      case Node::Kind::loop:
+        loop(node);
+        break;
+      case Node::Kind::raise:
+        throw Error(place(node) + "the model raised an exception: " +
+                    (node.inputs.empty() ? std::string("(no message)")
+                                         : read(node.inputs[0]).toStringRef()));
+    }
+  }
+
+  /// Calls it on the arguments in the stack. `owned`: the first one has no other reader.
+  void operate(const Node& node, const ValueId* outputs, bool owned) {
+    if (watch_ != nullptr) watch_->begin(node);
     try {
       const BackwardRule* rule =
           pass_.rules != nullptr && pass_.record ? pass_.rules->find(node.info) : nullptr;
       if (rule != nullptr) {
         call_with_rule(node, *rule, stack_);
+      } else if (owned && node.call_in_place && !pass_.record && is_only_reference(stack_[0])) {
+        node.call_in_place(stack_);
       } else {
         node.call(stack_);
       }
@@ -81,13 +146,12 @@ class Run {
     } catch (const std::exception& error) {
       throw Error(place(node) + error.what());
     }
+    if (watch_ != nullptr) watch_->end(node);
     if (stack_.size() != node.outputs.size()) {
       throw Error(place(node) + "returned " + std::to_string(stack_.size()) + " values for " +
                   std::to_string(node.outputs.size()));
     }
-    for (std::size_t i = 0; i < node.outputs.size(); ++i) {
-      define(node.outputs[i], std::move(stack_[i]));
-    }
+    for (std::size_t i = 0; i < node.outputs.size(); ++i) define(outputs[i], std::move(stack_[i]));
   }
 
   void branch(const Node& node) {
@@ -132,7 +196,10 @@ class Run {
 
   c10::IValue act(ValueId id, c10::IValue value) {
     const int execution = ++executions_[id];
-    if (!value.isTensor() || !value.toTensor().defined()) return value;
+    if (!value.isTensor() || !value.toTensor().defined()) {
+      keep(id, execution, value);
+      return value;
+    }
     at::Tensor tensor = value.toTensor();
     const at::Tensor before = tensor;
     for (const ValueActions& action : pass_.actions) {
@@ -149,15 +216,25 @@ class Run {
       for (const std::size_t place : action.differentiate)
         recording_.differentiated[place] = tensor;
       for (const auto& [place, selector] : action.captures) {
-        recording_.captured[place] = select(tensor, *selector, pass_.directions);
+        recording_.captured[place] =
+            select(handed_out(program_, tensor), *selector, pass_.directions);
       }
     }
-    if (tensor.is_same(before)) return value;
-    return tensor;
+    if (!tensor.is_same(before)) value = tensor;
+    keep(id, execution, value);
+    return value;
+  }
+
+  void keep(ValueId id, int execution, const c10::IValue& value) {
+    for (const ValueActions& action : pass_.actions) {
+      if (action.value != id || (action.execution != 0 && action.execution != execution)) continue;
+      for (const std::size_t place : action.keeps) kept_[place] = value;
+    }
   }
 
   at::Tensor edited(const Edit& edit, const at::Tensor& value) const {
-    const at::Tensor part = select(value, edit.at.selector, pass_.directions);
+    const at::Tensor whole = handed_out(program_, value);
+    const at::Tensor part = select(whole, edit.at.selector, pass_.directions);
     const at::Tensor replacement = edit.apply(part);
     if (replacement.is_same(part)) return value;
     if (!replacement.defined() || replacement.sizes() != part.sizes() ||
@@ -165,13 +242,15 @@ class Run {
       throw Error("the edit at \"" + edit.at.text() +
                   "\" must return what it got in shape and type");
     }
-    return assign(value, edit.at.selector, replacement);
+    return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
   }
 
   const Program& program_;
   const PreparedPass& pass_;
   const std::function<void()>& check_;
+  OperatorWatch* watch_;
   Recording& recording_;
+  std::vector<c10::IValue>& kept_;
   std::vector<c10::IValue> values_;
   std::vector<char> has_action_;
   std::unordered_map<ValueId, int> executions_;
@@ -180,22 +259,23 @@ class Run {
 
 }  // namespace
 
-Recording interpret(const Program& program, const std::vector<at::Tensor>& inputs,
-                    const PreparedPass& pass, const std::function<void()>& check) {
+PassResult interpret(const Program& program, const GivenValues& given, const PreparedPass& pass,
+                     const std::function<void()>& check, OperatorWatch* watch) {
   const at::AutoGradMode mode(pass.record);
-  Recording recording;
-  recording.captured.resize(pass.captures);
-  recording.differentiated.resize(pass.differentiated);
-  Run run(program, pass, check, recording);
-  for (std::size_t i = 0; i < program.inputs.size(); ++i) {
-    run.define(program.inputs[i].value, inputs[i]);
-  }
-  run.run(program.body);
+  PassResult result;
+  result.recording.captured.resize(pass.captures);
+  result.recording.differentiated.resize(pass.differentiated);
+  result.kept.resize(pass.kept);
+  Run run(program, pass, check, watch, result);
+  for (const auto& [id, value] : given) run.define(id, value);
+  run.run(*pass.slice);
+  if (!pass.outputs) return result;
   for (const ProgramPort& output : program.outputs) {
-    const c10::IValue& value = run.read(output.value);
-    if (value.isTensor()) recording.outputs.set(output.name, value.toTensor());
+    const c10::IValue& value = run.read(pass.slice->named(output.value));
+    if (value.isTensor())
+      result.recording.outputs.set(output.name, handed_out(program, value.toTensor()));
   }
-  return recording;
+  return result;
 }
 
 }  // namespace microtome::host

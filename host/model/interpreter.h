@@ -1,9 +1,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
+#include "host/model/operator_watch.h"
 #include "host/model/program.h"
+#include "host/model/slice.h"
 #include "microtome/model.h"
 
 namespace microtome::host {
@@ -16,22 +19,33 @@ struct ValueActions {
   std::vector<const Edit*> edits;
   std::vector<std::size_t> differentiate;  ///< places in `Recording::differentiated`
   std::vector<std::pair<std::size_t, const Selector*>>
-      captures;  ///< places in `Recording::captured`
+      captures;                    ///< places in `Recording::captured`
+  std::vector<std::size_t> keeps;  ///< places in `PassResult::kept`
 };
 
 /// A pass made ready for one program.
 struct PreparedPass {
+  std::shared_ptr<const Slice> slice;
   std::vector<ValueActions> actions;
   const BackwardRules* rules = nullptr;
   bool record = false;
-  std::size_t captures = 0, differentiated = 0;
+  bool outputs = true;
+  std::size_t captures = 0, differentiated = 0, kept = 0;
   Directions directions;
 };
 
-/// Runs `program`. `check` is called before each operator and may throw.
-/// Throws `Error` naming the node at which an operator failed. [any number of threads]
-Recording interpret(const Program& program, const std::vector<at::Tensor>& inputs,
-                    const PreparedPass& pass, const std::function<void()>& check);
+/// Values that a run begins with.
+using GivenValues = std::vector<std::pair<ValueId, c10::IValue>>;
+
+struct PassResult {
+  Recording recording;
+  std::vector<c10::IValue> kept;
+};
+
+/// Runs a slice of `program`. `check` is called before each operator and may throw; `watch` may be
+/// nullptr. Throws `Error` naming the node at which an operator failed. [any number of threads]
+PassResult interpret(const Program& program, const GivenValues& given, const PreparedPass& pass,
+                     const std::function<void()>& check, OperatorWatch* watch = nullptr);
 
 /// Calls `node` so that its backward pass is `rule` (an autograd function around the operator).
 void call_with_rule(const Node& node, const BackwardRule& rule, Stack& stack);

@@ -19,6 +19,7 @@ void find_last_uses(Block& block, const std::vector<ValueId>& inputs) {
   for (const Node& node : block.nodes) own.insert(node.outputs.begin(), node.outputs.end());
   std::unordered_set<ValueId> read_later(block.results.begin(), block.results.end());
   for (auto node = block.nodes.rbegin(); node != block.nodes.rend(); ++node) {
+    node->last_uses.clear();
     std::unordered_set<ValueId> reads(node->inputs.begin(), node->inputs.end());
     for (const Block& inner : node->blocks) collect_reads(inner, reads);
     // Results that nobody reads die at once.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +42,10 @@ struct Node {
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
   Operation call;
+  /// The same, leaving its result in its first argument's memory; empty when there is none such.
+  Operation call_in_place;
   std::vector<Block> blocks;
+  bool changes_list = false;  ///< it changes a list in place: the one kind of value that may
   std::vector<ValueId> last_uses;  ///< values of the same block that nothing reads afterwards
 };
 
@@ -52,6 +56,7 @@ struct HookSite {
   std::string operation;  ///< what makes it
   bool tensor = true;
   bool in_loop = false;  ///< made in a loop: `@k` is the k-th time
+  bool is_gone = false;  ///< a plan has put something else in the value's place
 };
 
 struct ProgramPort {
@@ -75,13 +80,17 @@ struct Program {
   std::vector<ProgramPort> inputs;
   std::vector<ProgramPort> outputs;
   std::vector<HookSite> sites;
+  /// Values of four dimensions may lie in memory with their channels last.
+  bool channels_last = false;
+  /// Of real values inside, when it is not that of inputs and outputs.
+  std::optional<at::ScalarType> reduced_precision;
 
   const c10::IValue& constant(ValueId id) const {
     return constants[static_cast<std::size_t>(-id - 1)];
   }
 };
 
-/// Fills `last_uses`, so that a run keeps no value longer than it is read. Call once, when
+/// Fills `last_uses`, so that a run keeps no value longer than it is read. Call when
 /// complete.
 void find_last_uses(Program& program);
 

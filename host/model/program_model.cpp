@@ -26,7 +26,8 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
     : name_(std::move(name)),
       program_(std::move(program)),
       input_(std::move(input)),
-      device_(device) {
+      device_(device),
+      index_(program_) {
   if (!input_.mean.empty()) {
     mean_ = at::tensor(input_.mean, at::kFloat);
     std_ = at::tensor(input_.std, at::kFloat);
@@ -35,6 +36,7 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
   }
   move_to(program_, device_);
   collect_nodes(program_.body, graph_);
+  index_ = ProgramIndex(program_);
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
     sites_.emplace(program_.sites[i].name.site(), i);
   }
@@ -43,6 +45,50 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
                        program_.inputs.size() == 1 ? input_.size : std::vector<std::int64_t>{}});
   }
   for (const ProgramPort& port : program_.outputs) outputs_.push_back({port.name, at::kFloat, {}});
+}
+
+ProgramModel::ProgramModel(Planned planned)
+    : name_(planned.origin->name_),
+      origin_(std::move(planned.origin)),
+      report_(planned.report),
+      program_(std::move(planned.program)),
+      input_(origin_->input_),
+      device_(origin_->device_),
+      mean_(origin_->mean_),
+      std_(origin_->std_),
+      inputs_(origin_->inputs_),
+      sites_(origin_->sites_),
+      index_(program_),
+      outputs_(origin_->outputs_) {}
+
+std::shared_ptr<const ProgramModel> ProgramModel::planned(const std::vector<HookPoint>& hooks,
+                                                          const PlanSettings& settings) const {
+  const std::lock_guard lock(plans_mutex_);
+  const auto make = [&](const std::set<ValueId>& hooked) {
+    Planned result;
+    result.origin = shared_from_this();
+    result.program = plan_program(program_, hooked, settings, result.report);
+    return std::shared_ptr<const ProgramModel>(new ProgramModel(std::move(result)));
+  };
+  const auto [known, is_new] = plans_.try_emplace(settings.text());
+  Plans& plans = known->second;
+  std::shared_ptr<const ProgramModel> whole;
+  if (is_new) {
+    whole = make({});
+    for (const HookSite& site : whole->program_.sites) {
+      if (site.is_gone) plans.foldable.insert(site.value);
+    }
+    plans.made[{}] = whole;
+  }
+  // A hook at any other value changes nothing in the plan.
+  std::set<ValueId> hooked;
+  for (const HookPoint& hook : hooks) {
+    if (const ValueId value = value_of(hook); plans.foldable.contains(value)) hooked.insert(value);
+  }
+  std::weak_ptr<const ProgramModel>& place = plans.made[hooked];
+  std::shared_ptr<const ProgramModel> made = place.lock();
+  if (!made) place = made = make(hooked);
+  return made;
 }
 
 at::Tensor ProgramModel::normalise(const at::Tensor& pixels) const {
@@ -60,21 +106,46 @@ void ProgramModel::learn_default_shapes() const {
   learn_shapes({at::zeros(size)});
 }
 
+const BatchLayout& ProgramModel::layout(const std::vector<at::Tensor>& inputs) const {
+  std::call_once(laid_out_, [&] { layout_ = std::make_unique<BatchLayout>(index_, inputs); });
+  return *layout_;
+}
+
+std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {
+  if (program_.inputs.size() != 1 || input_.size.empty()) return std::nullopt;
+  if (!pass.rules.empty() && origin_ != nullptr) return origin_->bytes_per_sample(pass);
+  std::vector<std::int64_t> size{2};
+  size.insert(size.end(), input_.size.begin(), input_.size.end());
+  const BatchLayout& known =
+      layout({at::rand(size, at::detail::createCPUGenerator(0)).to(device_)});
+  std::vector<std::vector<ValueId>> live;
+  const PreparedPass prepared = prepare(pass, {program_.inputs[0].value}, nullptr, live);
+  return known.peak_bytes(*prepared.slice, prepared.record);
+}
+
 void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
+  if (origin_ != nullptr) return origin_->learn_shapes(examples);
   std::call_once(learned_, [&] {
     PreparedPass pass;
     const Selector whole;
+    SliceRequest request;
     pass.captures = program_.sites.size();
     for (std::size_t i = 0; i < program_.sites.size(); ++i) {
       ValueActions action;
       action.value = program_.sites[i].value;
       action.captures.emplace_back(i, &whole);
+      request.wanted.push_back(action.value);
+      request.acted.push_back(action.value);
       pass.actions.push_back(std::move(action));
     }
-    std::vector<at::Tensor> moved;
-    moved.reserve(examples.size());
-    for (const at::Tensor& example : examples) moved.push_back(example.to(device_));
-    const Recording recording = interpret(program_, moved, pass, {});
+    GivenValues given;
+    for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
+      request.given.push_back(program_.inputs[i].value);
+      given.emplace_back(program_.inputs[i].value, examples.at(i).to(device_));
+    }
+    for (const ProgramPort& output : program_.outputs) request.kept.push_back(output.value);
+    pass.slice = slice(std::move(request));
+    const Recording recording = interpret(program_, given, pass, {}).recording;
     for (std::size_t i = 0; i < program_.sites.size(); ++i) {
       const at::Tensor& value = recording.captured[i];
       if (value.defined()) shapes_[i] = {value.scalar_type(), value.sizes().vec()};
@@ -90,11 +161,13 @@ void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
 }
 
 const std::vector<PortInfo>& ProgramModel::outputs() const {
+  if (origin_ != nullptr) return origin_->outputs();
   learn_default_shapes();
   return outputs_;
 }
 
 std::vector<HookPointInfo> ProgramModel::hook_points() const {
+  if (origin_ != nullptr) return origin_->hook_points();
   learn_default_shapes();
   std::vector<HookPointInfo> result;
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
@@ -117,6 +190,14 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
   const std::string name = plain_name(hook);
   if (const auto found = sites_.find(name); found != sites_.end()) {
     const HookSite& site = program_.sites[found->second];
+    if (site.is_gone) {
+      throw Error(
+          hook.location,
+          "the value at \"" + name +
+              "\" is folded away, as the stage's plan did not ask for it. A stage resolves what "
+              "it uses in its plan, or says `any_hook` there; runtime: {fold_batch_norm: false, "
+              "fold_constants: false} does without folding");
+    }
     if (site.in_loop)
       execution = hook.slot == HookPoint::Slot::operation ? hook.occurrence : hook.call;
     return site;
@@ -142,6 +223,7 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
 }
 
 HookPointInfo ProgramModel::resolve(const HookPoint& hook) const {
+  if (origin_ != nullptr) return origin_->resolve(hook);
   int execution = 0;
   const HookSite& found = site(hook, execution);
   learn_default_shapes();
@@ -152,55 +234,6 @@ HookPointInfo ProgramModel::resolve(const HookPoint& hook) const {
     info.shape = known->second.shape;
   }
   return info;
-}
-
-Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const {
-  PreparedPass prepared;
-  prepared.rules = pass.rules.empty() ? nullptr : &pass.rules;
-  prepared.record = pass.record_gradients || !pass.differentiate.empty();
-  prepared.captures = pass.capture.size();
-  prepared.directions = pass.directions;
-  prepared.differentiated = pass.differentiate.size();
-  const auto action_at = [&](const HookPoint& hook) -> ValueActions& {
-    int execution = 0;
-    const ValueId value = site(hook, execution).value;
-    for (ValueActions& action : prepared.actions) {
-      if (action.value == value && action.execution == execution) return action;
-    }
-    ValueActions action;
-    action.value = value;
-    action.execution = execution;
-    prepared.actions.push_back(std::move(action));
-    return prepared.actions.back();
-  };
-  for (const Edit& edit : pass.edits) action_at(edit.at).edits.push_back(&edit);
-  for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
-    if (!pass.differentiate[i].selector.empty()) {
-      throw Error("gradients are by whole values; \"" + pass.differentiate[i].text() +
-                  "\" selects a part");
-    }
-    action_at(pass.differentiate[i]).differentiate.push_back(i);
-  }
-  for (std::size_t i = 0; i < pass.capture.size(); ++i) {
-    action_at(pass.capture[i]).captures.emplace_back(i, &pass.capture[i].selector);
-  }
-  std::vector<at::Tensor> ordered;
-  for (const ProgramPort& input : program_.inputs)
-    ordered.push_back(inputs.at(input.name).to(device_));
-  Recording recording = interpret(program_, ordered, prepared, check_);
-  for (std::size_t i = 0; i < pass.capture.size(); ++i) {
-    if (!recording.captured[i].defined()) {
-      throw Error("the run did not come by the hook point \"" + pass.capture[i].text() +
-                  "\": it is in a branch or loop that was not taken so far on this input");
-    }
-  }
-  for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
-    if (!recording.differentiated[i].defined()) {
-      throw Error("the run did not come by the hook point \"" + pass.differentiate[i].text() +
-                  "\"");
-    }
-  }
-  return recording;
 }
 
 }  // namespace microtome::host

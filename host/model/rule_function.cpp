@@ -11,6 +11,7 @@ struct RuleCall {
   const Node* node = nullptr;
   BackwardRule rule;
   std::vector<c10::IValue> arguments;  // tensors detached
+  std::vector<bool> differentiable;    // by tensor: what the run records
 };
 
 /// The tensors of the arguments in order, those in lists included.
@@ -98,9 +99,11 @@ class RuleFunction : public torch::autograd::Function<RuleFunction> {
     const auto standard = [&] {
       const at::AutoGradMode mode(true);
       std::vector<at::Tensor> leaves, wanted;
-      for (const at::Tensor& input : inputs) {
-        leaves.push_back(input.is_floating_point() ? input.detach().requires_grad_() : input);
-        if (input.is_floating_point()) wanted.push_back(leaves.back());
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        // Others, such as the moments of a batch norm, may have no derivative.
+        const bool is_wanted = call->differentiable[i];
+        leaves.push_back(is_wanted ? inputs[i].detach().requires_grad_() : inputs[i]);
+        if (is_wanted) wanted.push_back(leaves.back());
       }
       const auto results = again(with_tensors(call->arguments, leaves));
       std::vector<at::Tensor> used, given;
@@ -111,10 +114,10 @@ class RuleFunction : public torch::autograd::Function<RuleFunction> {
         }
       }
       std::vector<at::Tensor> found(inputs.size());
-      if (used.empty()) return found;
+      if (used.empty() || wanted.empty()) return found;
       const auto flat = torch::autograd::grad(used, wanted, given, false, false, true);
       for (std::size_t i = 0, next = 0; i < inputs.size(); ++i) {
-        if (inputs[i].is_floating_point()) found[i] = flat[next++];
+        if (call->differentiable[i]) found[i] = flat[next++];
       }
       return found;
     };
@@ -151,8 +154,9 @@ std::shared_ptr<RuleCall>& RuleFunction::calls(torch::autograd::AutogradContext*
 }  // namespace
 
 void call_with_rule(const Node& node, const BackwardRule& rule, Stack& stack) {
-  auto call = std::make_shared<RuleCall>(RuleCall{&node, rule, stack});
   const std::vector<at::Tensor> inputs = tensors_of(stack);
+  auto call = std::make_shared<RuleCall>(RuleCall{&node, rule, stack, {}});
+  for (const at::Tensor& input : inputs) call->differentiable.push_back(input.requires_grad());
   auto outputs = RuleFunction::apply(at::TensorList(inputs), call);
   stack.clear();
   for (at::Tensor& output : outputs) stack.emplace_back(std::move(output));

@@ -57,8 +57,9 @@ std::string joined(const std::vector<std::string>& words) {
 /// What a stage's inputs are, for its plan.
 class Inputs final : public PlanInputs {
  public:
-  Inputs(const PlannedStage& stage, const PlannedPipeline& planned, Problems& problems)
-      : stage_(stage), planned_(planned), problems_(problems) {}
+  Inputs(const PlannedStage& stage, const PlannedPipeline& planned,
+         std::map<std::string, std::vector<HookPoint>>& hooks, Problems& problems)
+      : stage_(stage), planned_(planned), hooks_(hooks), problems_(problems) {}
   Problems& problems() const override { return problems_; }
   bool connected(const std::string& port) const override {
     return stage_.connections.contains(port);
@@ -82,6 +83,11 @@ class Inputs final : public PlanInputs {
     return nullptr;
   }
 
+ protected:
+  void will_use(const std::string& port, const HookPoint& hook) const override {
+    hooks_[port].push_back(hook);
+  }
+
  private:
   const Connection* find(const std::string& port, Connection::Kind kind) const {
     const auto found = stage_.connections.find(port);
@@ -90,6 +96,7 @@ class Inputs final : public PlanInputs {
   }
   const PlannedStage& stage_;
   const PlannedPipeline& planned_;
+  std::map<std::string, std::vector<HookPoint>>& hooks_;
   Problems& problems_;
 };
 
@@ -347,7 +354,12 @@ class Checker {
       }
     }
     try {
-      stage.plan = stage.stage->plan(Inputs(stage, planned_, problems_));
+      stage.plan = stage.stage->plan(Inputs(stage, planned_, stage.hooks, problems_));
+      if (stage.plan.read) {
+        for (const HookPoint& hook : stage.plan.read->capture)
+          stage.hooks[stage.plan.read->model].push_back(hook);
+      }
+      plan_models(stage);
       for (const OutputPlan& output : stage.plan.outputs) {
         if (output.module == nullptr) continue;
         stage.models[output.port] =
@@ -358,6 +370,16 @@ class Checker {
       problems_.add(error.location().known() ? error.location() : node(i).location, error.what());
     } catch (const std::exception& error) {
       problems_.add(node(i).location, "the plugin's plan failed: " + std::string(error.what()));
+    }
+  }
+
+  /// Declared models by the plan that the stage's hook points allow.
+  void plan_models(PlannedStage& stage) {
+    for (const auto& [port, connection] : stage.connections) {
+      if (connection.kind != Connection::Kind::model) continue;
+      const auto open = planned_.resources.models.find(connection.name);
+      if (open == planned_.resources.models.end()) continue;
+      stage.running[port] = stage.run_by_plan(*open->second.model, port, planned_.pipeline.runtime);
     }
   }
 
@@ -457,6 +479,18 @@ class Checker {
 };
 
 }  // namespace
+
+std::shared_ptr<const ProgramModel> PlannedStage::run_by_plan(
+    const ProgramModel& model, const std::string& port, const RuntimeSettings& runtime) const {
+  const auto named = hooks.find(port);
+  std::vector<HookPoint> used;
+  if (named != hooks.end()) {
+    for (const HookPoint& hook : named->second) {
+      if (!hook.dictionary) used.push_back(hook);
+    }
+  }
+  return model.planned(used, runtime.plan(plan.tolerates_reduced_precision, plan.any_hook));
+}
 
 const ProgramModel* PlannedPipeline::model(const Connection& connection) const {
   if (connection.kind == Connection::Kind::model) {

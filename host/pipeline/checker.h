@@ -31,12 +31,21 @@ struct PlannedStage {
   std::map<std::string, Connection> connections;
   /// Models that it will make, by output: their structure, not their parameters.
   std::map<std::string, std::shared_ptr<ProgramModel>> models;
+  /// For each port with a model: the hook points that the stage names there.
+  std::map<std::string, std::vector<HookPoint>> hooks;
+  /// Declared models as this stage's plan runs them, by port.
+  std::map<std::string, std::shared_ptr<const ProgramModel>> running;
   /// For each port with a model: the model's inputs and the fields that feed them.
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> bindings;
   Value parameters;                       ///< with defaults
   std::vector<std::string> nested_types;  ///< stage types that its parameters name
   /// Artifacts that its parameters name, as inputs.
   std::vector<std::pair<InputText, PortDescription>> references;
+
+  /// A model at a port as this stage runs it: by the plan that its hook points allow.
+  std::shared_ptr<const ProgramModel> run_by_plan(const ProgramModel& model,
+                                                  const std::string& port,
+                                                  const RuntimeSettings& runtime) const;
 };
 
 /// A pipeline that was checked.

@@ -119,20 +119,10 @@ class Parser {
   void runtime(RuntimeSettings& settings) {
     const Value* runtime = map_of("runtime");
     if (runtime == nullptr) return;
-    check_keys(*runtime, {"chunk", "threads"}, "runtime");
-    const auto number = [&](const char* key, std::int64_t& to, std::int64_t most) {
-      const Value* value = runtime->find(key);
-      if (value == nullptr) return;
-      if (value->type() != Value::Type::integer || value->as_integer() < 1 ||
-          value->as_integer() > most) {
-        add(value->location(),
-            std::string(key) + " must be a whole number from 1 to " + std::to_string(most));
-      } else {
-        to = value->as_integer();
-      }
-    };
-    number("chunk", settings.chunk, 100'000);
-    number("threads", settings.threads, 1024);
+    StageSpec<RuntimeSettings> spec;
+    RuntimeSettings::describe(spec);
+    ReadContext context{problems_};
+    settings = spec.read(*runtime, context);
   }
 
   void declarations(const std::string& key, std::vector<Declaration>& to) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "host/pipeline/runtime_settings.h"
 #include "microtome/value.h"
 
 namespace microtome::host {
@@ -38,12 +39,6 @@ struct StageNode {
 
   /// Folder below `stages/`, safe as a path.
   std::filesystem::path folder() const;
-};
-
-/// What can change a bit and is for the whole run.
-struct RuntimeSettings {
-  std::int64_t chunk = 32;   ///< samples computed together
-  std::int64_t threads = 1;  ///< threads inside of one operator
 };
 
 struct Pipeline {

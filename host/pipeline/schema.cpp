@@ -90,6 +90,9 @@ Value pipeline_schema(const std::vector<const StageDescription*>& stage_types) {
   properties.set("stages", map_of(std::move(any)));
   properties.set("models", map_of(model_schema()));
   properties.set("datasets", map_of(dataset_schema(stage_types)));
+  StageSpec<RuntimeSettings> runtime;
+  RuntimeSettings::describe(runtime);
+  properties.set("runtime", parameters_schema(runtime.description()));
   return schema;
 }
 

@@ -51,8 +51,7 @@ Value numerics_fingerprint(const RuntimeSettings& runtime, at::Device device) {
   print.set("jpeg", identity(library_of(reinterpret_cast<const void*>(&tjInitDecompress))));
   print.set("cpu_capability", cpu_capability());
   print.set("device", device.is_cuda() ? "cuda" : "cpu");
-  print.set("chunk", runtime.chunk);
-  print.set("threads", runtime.threads);
+  print.set("runtime", runtime.to_value());
   return print;
 }
 

@@ -13,6 +13,7 @@
 #include "host/run/resources_used.h"
 #include "host/run/run_folder.h"
 #include "host/run/scheduler.h"
+#include "host/run/shared_passes.h"
 #include "host/run/stage_runner.h"
 #include "host/store/store.h"
 #include "microtome/version.h"
@@ -34,6 +35,7 @@ struct StageRecord {
   double wall_seconds = 0, cpu_seconds = 0, peak_bytes = 0;
   std::string error;
   std::vector<std::pair<std::string, std::string>> skipped;
+  std::vector<std::string> shared_with;  ///< stages that the same passes served
   fs::path result;
 };
 
@@ -48,7 +50,8 @@ class PipelineRun {
         store_(options.store),
         folder_(options.runs, planned.pipeline.name),
         slots_(options.jobs),
-        environment_{planned, options.device, options.jobs, slots_, cancellation, journal},
+        environment_{planned,      options.device, options.jobs, slots_,
+                     cancellation, journal,        made_models_},
         records_(planned.stages.size()) {
     journal_.write_to(folder_.path() / "log.jsonl");
     store_.sweep();
@@ -75,9 +78,16 @@ class PipelineRun {
       }
       needs.emplace_back(before.begin(), before.end());
     }
+    const std::vector<std::size_t> all_groups = pass_groups(planned_);
+    std::vector<std::size_t> groups;
+    for (const std::size_t i : chosen_) groups.push_back(all_groups[i]);
     LaneExecutor lanes;
-    Scheduler scheduler(std::move(needs), options_.jobs, lanes,
-                        [this](std::size_t task) { return run_one(chosen_[task]); });
+    Scheduler scheduler(std::move(needs), std::move(groups), options_.jobs, lanes,
+                        [this](const std::vector<std::size_t>& tasks) {
+                          std::vector<std::size_t> stages;
+                          for (const std::size_t task : tasks) stages.push_back(chosen_[task]);
+                          return run_group(stages);
+                        });
     std::vector<TaskState> states;
     {
       const Watcher watcher(*this, scheduler, leave);
@@ -179,84 +189,135 @@ class PipelineRun {
     }
   }
 
-  TaskState run_one(std::size_t i) {
-    const std::string& id = planned_.stages[i].id;
+  /// A stage of a group while it runs.
+  struct Running {
+    std::size_t stage = 0;
     StageRecord record;
-    {
+    TaskState state = TaskState::done;
+    fs::path temporary;
+    std::unique_ptr<StageContext> context;
+  };
+
+  /// Runs `action` for a stage; what it throws is that stage's failure.
+  template <class Action>
+  void attempt(Running& running, Action action) {
+    if (running.state != TaskState::done) return;
+    StageRecord& record = running.record;
+    const auto fail = [&](const std::string& why) {
+      record.status = "failed";
+      record.error = why;
+      running.state = TaskState::failed;
+    };
+    try {
+      action();
+    } catch (const Cancelled&) {
+      record.status = "cancelled";
+      running.state = TaskState::cancelled;
+    } catch (const Error& error) {
+      fail(error.full());
+    } catch (const c10::Error& error) {
+      fail(error.what_without_backtrace());
+    } catch (const std::bad_alloc&) {
+      fail("out of memory; make runtime: {memory: ...} or {chunk: ...} smaller");
+    } catch (const std::exception& error) {
+      fail(error.what());
+    } catch (...) {
+      fail("the plugin threw something that is no std::exception");
+    }
+  }
+
+  std::vector<TaskState> run_group(const std::vector<std::size_t>& stages) {
+    std::vector<Running> group(stages.size());
+    for (std::size_t k = 0; k < stages.size(); ++k) {
+      group[k].stage = stages[k];
+      journal_.started(planned_.stages[stages[k]].id);
       const std::lock_guard lock(mutex_);
-      records_[i].status = "running";
+      records_[stages[k]].status = "running";
     }
     const auto start = Clock::now();
     const double cpu = process_cpu_seconds();
-    TaskState state = TaskState::done;
-    try {
-      journal_.started(id);
-      cancellation_.check();
-      compute(i, record);
-      record.status = "done";
-    } catch (const Cancelled&) {
-      record.status = "cancelled";
-      state = TaskState::cancelled;
-    } catch (const Error& error) {
-      state = fail(record, error.full());
-    } catch (const c10::Error& error) {
-      state = fail(record, error.what_without_backtrace());
-    } catch (const std::bad_alloc&) {
-      state = fail(record, "out of memory; make runtime: {chunk: ...} smaller");
-    } catch (const std::exception& error) {
-      state = fail(record, error.what());
-    } catch (...) {
-      state = fail(record, "the plugin threw something that is no std::exception");
+    std::vector<StageJob> jobs;
+    std::vector<Running*> computed;
+    for (Running& running : group) {
+      attempt(running, [&] {
+        cancellation_.check();
+        if (!find_in_store(running)) begin(running);
+      });
+      if (!running.context) continue;
+      jobs.push_back({running.stage, running.context.get()});
+      computed.push_back(&running);
     }
-    record.wall_seconds = seconds_since(start);
-    record.cpu_seconds = process_cpu_seconds() - cpu;
-    record.peak_bytes = peak_memory_bytes();
-    const std::string how = state == TaskState::failed      ? "failed: " + record.error
-                            : state == TaskState::cancelled ? "cancelled"
-                            : record.cached                 ? "from the store"
+    if (!jobs.empty()) {
+      std::vector<StageReport> reports = run_stages(environment_, jobs);
+      for (std::size_t k = 0; k < reports.size(); ++k) {
+        Running& running = *computed[k];
+        running.record.skipped = std::move(reports[k].skipped);
+        for (const Running* other : computed) {
+          if (other != &running)
+            running.record.shared_with.push_back(planned_.stages[other->stage].id);
+        }
+        attempt(running, [&] {
+          if (reports[k].error) std::rethrow_exception(reports[k].error);
+          running.context.reset();
+          running.record.result = store_.commit(running.temporary, keys_[running.stage]);
+        });
+        running.context.reset();
+        std::error_code ignored;
+        if (running.state != TaskState::done) fs::remove_all(running.temporary, ignored);
+      }
+    }
+    std::vector<TaskState> states;
+    for (Running& running : group) {
+      attempt(running, [&] {
+        folder_.place(running.record.result, planned_.pipeline.stages[running.stage].folder());
+        running.record.status = "done";
+      });
+      running.record.wall_seconds = seconds_since(start);
+      running.record.cpu_seconds = process_cpu_seconds() - cpu;
+      running.record.peak_bytes = peak_memory_bytes();
+      states.push_back(running.state);
+      say_finished(running);
+    }
+    return states;
+  }
+
+  void say_finished(Running& running) {
+    const std::string& id = planned_.stages[running.stage].id;
+    const StageRecord& record = running.record;
+    const std::string how = running.state == TaskState::failed      ? "failed: " + record.error
+                            : running.state == TaskState::cancelled ? "cancelled"
+                            : record.cached                         ? "from the store"
                                             : "done in " + duration_text(record.wall_seconds);
-    if (state == TaskState::failed) journal_.log(LogLevel::error, id, record.error);
+    if (running.state == TaskState::failed) journal_.log(LogLevel::error, id, record.error);
     journal_.finished(id, how);
     const std::lock_guard lock(mutex_);
-    records_[i] = std::move(record);
-    return state;
+    records_[running.stage] = std::move(running.record);
   }
 
-  static TaskState fail(StageRecord& record, const std::string& why) {
-    record.status = "failed";
-    record.error = why;
-    return TaskState::failed;
-  }
-
-  void compute(std::size_t i, StageRecord& record) {
-    const PlannedStage& stage = planned_.stages[i];
+  bool find_in_store(Running& running) const {
+    if (options_.fresh) return false;
     std::vector<std::string> outputs;
-    for (const OutputPlan& output : stage.plan.outputs) outputs.push_back(output.port);
-    std::optional<fs::path> result;
-    if (!options_.fresh) result = store_.find(keys_[i], outputs);
-    record.cached = result.has_value();
-    if (!result) {
-      std::map<std::string, std::vector<fs::path>> inputs;
-      {
-        const std::lock_guard lock(mutex_);
-        for (const auto& [port, connection] : stage.connections) {
-          for (const std::size_t needed : connection.stages)
-            inputs[port].push_back(records_[needed].result / connection.output);
-        }
+    for (const OutputPlan& output : planned_.stages[running.stage].plan.outputs)
+      outputs.push_back(output.port);
+    const std::optional<fs::path> found = store_.find(keys_[running.stage], outputs);
+    if (!found) return false;
+    running.record.cached = true;
+    running.record.result = *found;
+    return true;
+  }
+
+  void begin(Running& running) {
+    std::map<std::string, std::vector<fs::path>> inputs;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const auto& [port, connection] : planned_.stages[running.stage].connections) {
+        for (const std::size_t needed : connection.stages)
+          inputs[port].push_back(records_[needed].result / connection.output);
       }
-      const fs::path temporary = store_.new_temporary();
-      try {
-        StageContext context(environment_, i, temporary, std::move(inputs));
-        record.skipped = run_stage(environment_, i, context).skipped;
-      } catch (...) {
-        std::error_code ignored;
-        fs::remove_all(temporary, ignored);
-        throw;
-      }
-      result = store_.commit(temporary, keys_[i]);
     }
-    record.result = *result;
-    folder_.place(*result, planned_.pipeline.stages[i].folder());
+    running.temporary = store_.new_temporary();
+    running.context = std::make_unique<StageContext>(environment_, running.stage, running.temporary,
+                                                     std::move(inputs));
   }
 
   Value manifest(const std::string& status) const {
@@ -301,12 +362,27 @@ class PipelineRun {
     entry.set("process_cpu_seconds", record.cpu_seconds);
     entry.set("process_peak_bytes", record.peak_bytes);
     if (!record.error.empty()) entry.set("error", record.error);
+    if (!record.shared_with.empty()) {
+      Value shared = Value::list();
+      for (const std::string& id : record.shared_with) shared.push_back(id);
+      entry.set("ran_with", std::move(shared));
+    }
+    if (const Value plans = plans_of(planned_.stages[i]); !plans.as_map().empty())
+      entry.set("plan", plans);
     if (!record.skipped.empty()) {
       Value skipped = Value::map();
       for (const auto& [id, why] : record.skipped) skipped.set(id, why);
       entry.set("skipped_samples", std::move(skipped));
     }
     return entry;
+  }
+
+  /// What the plans of the stage's declared models do, by port.
+  static Value plans_of(const PlannedStage& stage) {
+    Value plans = Value::map();
+    for (const auto& [port, model] : stage.running)
+      plans.set(port, model->plan_report().to_value());
+    return plans;
   }
 
   const PlannedPipeline& planned_;
@@ -316,6 +392,7 @@ class PipelineRun {
   Store store_;
   RunFolder folder_;
   ComputeSlots slots_;
+  MadeModels made_models_;
   RunEnvironment environment_;
   std::mutex mutex_;  ///< of `records_` and the manifest
   std::vector<StageRecord> records_;

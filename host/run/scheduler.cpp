@@ -1,19 +1,26 @@
 #include "host/run/scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace microtome::host {
 
 Executor::~Executor() = default;
 
-Scheduler::Scheduler(std::vector<std::vector<std::size_t>> needs, std::size_t lanes,
-                     Executor& executor, Body body)
+Scheduler::Scheduler(std::vector<std::vector<std::size_t>> needs, std::vector<std::size_t> groups,
+                     std::size_t lanes, Executor& executor, Body body)
     : needs_(std::move(needs)),
+      groups_(std::move(groups)),
       lanes_(std::max<std::size_t>(lanes, 1)),
       executor_(executor),
       body_(std::move(body)),
-      states_(needs_.size(), TaskState::waiting) {}
+      states_(needs_.size(), TaskState::waiting) {
+  if (groups_.empty()) {
+    groups_.resize(needs_.size());
+    std::iota(groups_.begin(), groups_.end(), std::size_t{0});
+  }
+}
 
 std::vector<TaskState> Scheduler::run() {
   start_ready();
@@ -32,7 +39,7 @@ void Scheduler::cancel() {
 }
 
 void Scheduler::start_ready() {
-  std::vector<std::size_t> ready;
+  std::vector<std::vector<std::size_t>> ready;
   {
     const std::lock_guard lock(mutex_);
     for (std::size_t task = 0; task < states_.size() && running_ < lanes_ && !cancelled_; ++task) {
@@ -41,21 +48,27 @@ void Scheduler::start_ready() {
           std::all_of(needs_[task].begin(), needs_[task].end(),
                       [&](std::size_t need) { return states_[need] == TaskState::done; });
       if (!free) continue;
-      states_[task] = TaskState::running;
+      std::vector<std::size_t> together;
+      for (std::size_t other = task; other < states_.size(); ++other) {
+        if (groups_[other] != groups_[task] || states_[other] != TaskState::waiting) continue;
+        states_[other] = TaskState::running;
+        together.push_back(other);
+      }
       ++running_;
-      ready.push_back(task);
+      ready.push_back(std::move(together));
     }
   }
   // Outside of the lock: an executor may run the body at once.
-  for (const std::size_t task : ready) {
-    executor_.start([this, task] { finish(task, body_(task)); });
+  for (std::vector<std::size_t>& tasks : ready) {
+    executor_.start([this, tasks = std::move(tasks)] { finish(tasks, body_(tasks)); });
   }
 }
 
-void Scheduler::finish(std::size_t task, TaskState state) {
+void Scheduler::finish(const std::vector<std::size_t>& tasks,
+                       const std::vector<TaskState>& states) {
   {
     const std::lock_guard lock(mutex_);
-    states_[task] = state;
+    for (std::size_t i = 0; i < tasks.size(); ++i) states_[tasks[i]] = states[i];
     --running_;
     ++finishing_;
     mark_unreachable();

@@ -19,17 +19,19 @@ class Executor {
   virtual void start(std::function<void()> body) = 0;
 };
 
-/// Decides which task may run: those whose needs are done, at most `lanes` at a time, in order of
-/// their numbers. What needs a failed task becomes unreachable, the rest goes on. Knows nothing of
-/// threads, TBB or LibTorch.
+/// Decides which tasks may run: those whose needs are done, at most `lanes` groups at a time, in
+/// order of their numbers. What needs a failed task becomes unreachable, the rest goes on. Knows
+/// nothing of threads, TBB or LibTorch.
 class Scheduler {
  public:
-  /// Returns `done`, `failed` or `cancelled`. Must not throw. [a thread of the executor]
-  using Body = std::function<TaskState(std::size_t task)>;
+  /// Runs the tasks of a group and returns what became of each: `done`, `failed` or `cancelled`.
+  /// Must not throw. [a thread of the executor]
+  using Body = std::function<std::vector<TaskState>(const std::vector<std::size_t>& tasks)>;
 
-  /// `needs[i]`: the tasks before task i. They must not form a circle.
-  Scheduler(std::vector<std::vector<std::size_t>> needs, std::size_t lanes, Executor& executor,
-            Body body);
+  /// `needs[i]`: the tasks before task i. They must not form a circle. `groups[i]`: tasks with the
+  /// same number run together, in one lane; they need the same tasks. Empty: each runs alone.
+  Scheduler(std::vector<std::vector<std::size_t>> needs, std::vector<std::size_t> groups,
+            std::size_t lanes, Executor& executor, Body body);
 
   /// Runs everything and returns what became of each. [once]
   std::vector<TaskState> run();
@@ -38,11 +40,12 @@ class Scheduler {
 
  private:
   void start_ready();
-  void finish(std::size_t task, TaskState state);
+  void finish(const std::vector<std::size_t>& tasks, const std::vector<TaskState>& states);
   void mark_unreachable();
   bool is_over() const;
 
   std::vector<std::vector<std::size_t>> needs_;
+  std::vector<std::size_t> groups_;
   std::size_t lanes_;
   Executor& executor_;
   Body body_;

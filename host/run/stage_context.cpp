@@ -53,21 +53,44 @@ bool StageContext::connected(const std::string& port) const {
   return stage().connections.contains(port);
 }
 
-const Model& StageContext::model(const std::string& port) {
+const Model& StageContext::model(const std::string& port) { return *planned_model(port); }
+
+const std::shared_ptr<const ProgramModel>& StageContext::planned_model(const std::string& port) {
   const Connection& from = connection(port);
-  if (from.kind == Connection::Kind::model)
-    return *run_.planned.resources.models.at(from.name).model;
-  const ArtifactReader& made = artifact(port);
-  const std::lock_guard lock(readers_mutex_);
+  const std::lock_guard lock(models_mutex_);
   auto& model = models_[port];
-  if (!model) {
-    model = std::make_unique<ProgramModel>(
+  if (model) return model;
+  if (const auto running = stage().running.find(port); running != stage().running.end())
+    return model = running->second;
+  const auto whole = run_.made_models.open(inputs_.at(port).at(0), [&] {
+    const ArtifactReader& made = artifact(port);
+    auto opened = std::make_shared<ProgramModel>(
         run_.planned.stages[from.stages.at(0)].id,
         torchscript::load(inputs_.at(port).at(0) / model_file_name),
         torchscript::read_model_input(made.metadata().at("input")), run_.device);
-    model->set_check([this] { run_.cancellation.check(); });
-  }
-  return *model;
+    opened->set_check([&run = run_] { run.cancellation.check(); });
+    opened->set_watch(run_.watch);
+    return opened;
+  });
+  return model = stage().run_by_plan(*whole, port, run_.planned.pipeline.runtime);
+}
+
+std::shared_ptr<ProgramModel> MadeModels::open(
+    const std::filesystem::path& artifact,
+    const std::function<std::shared_ptr<ProgramModel>()>& load) {
+  const std::lock_guard lock(mutex_);
+  std::weak_ptr<ProgramModel>& known = models_[artifact.string()];
+  std::shared_ptr<ProgramModel> model = known.lock();
+  if (!model) known = model = load();
+  return model;
+}
+
+std::int64_t rows_within(const RuntimeSettings& runtime, const ProgramModel& model) {
+  // Of the whole forward pass, whatever a stage asks of it, so that stages can share it.
+  const std::optional<double> bytes = model.bytes_per_sample({});
+  if (!bytes || *bytes <= 0) return runtime.chunk;
+  const double rows = static_cast<double>(runtime.memory) * 1024 * 1024 / *bytes;
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::min(rows, 1e9)), 1, runtime.chunk);
 }
 
 const HostDataset& StageContext::dataset(const std::string& port) {

@@ -14,6 +14,22 @@
 
 namespace microtome::host {
 
+/// Models that stages of the run made, opened once for all that use them at the same time. [any
+/// number of threads]
+class MadeModels {
+ public:
+  std::shared_ptr<ProgramModel> open(const std::filesystem::path& artifact,
+                                     const std::function<std::shared_ptr<ProgramModel>()>& load);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::weak_ptr<ProgramModel>> models_;
+};
+
+/// How many samples go through the model together: a chunk, or what `runtime: {memory: ...}`
+/// allows.
+std::int64_t rows_within(const RuntimeSettings& runtime, const ProgramModel& model);
+
 /// What all stages of a run share.
 struct RunEnvironment {
   const PlannedPipeline& planned;
@@ -22,6 +38,8 @@ struct RunEnvironment {
   ComputeSlots& slots;
   Cancellation& cancellation;
   Journal& journal;
+  MadeModels& made_models;
+  OperatorWatch* watch = nullptr;  ///< of all operators; nullptr: nobody looks
 };
 
 /// The context of one running stage.
@@ -49,6 +67,8 @@ class StageContext final : public Context {
   void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& body) override;
   std::filesystem::path scratch() override;
 
+  /// The model at a port as this stage's plan runs it.
+  const std::shared_ptr<const ProgramModel>& planned_model(const std::string& port);
   /// Completes what was written.
   void finish_outputs();
 
@@ -62,8 +82,8 @@ class StageContext final : public Context {
   std::map<std::string, std::vector<std::filesystem::path>> inputs_;
   std::map<std::string, std::unique_ptr<ArtifactFolderWriter>> outputs_;
   std::map<std::string, std::vector<std::unique_ptr<ArtifactFolderReader>>> readers_;
-  std::map<std::string, std::unique_ptr<ProgramModel>> models_;  ///< that other stages made
-  std::mutex readers_mutex_;
+  std::map<std::string, std::shared_ptr<const ProgramModel>> models_;
+  std::mutex readers_mutex_, models_mutex_;
 };
 
 }  // namespace microtome::host

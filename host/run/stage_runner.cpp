@@ -3,6 +3,7 @@
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "host/run/thread_state.h"
@@ -10,12 +11,30 @@
 namespace microtome::host {
 namespace {
 
+/// One stage of a pass.
+struct Member {
+  const PlannedStage* stage = nullptr;
+  StageContext* context = nullptr;
+  std::size_t first_capture = 0;  ///< in the pass
+  std::unique_ptr<StageState> total;
+  StageReport report;
+  std::atomic<bool> failed{false};
+  std::mutex mutex;  ///< of `report.error`
+
+  void fail(std::exception_ptr why) {
+    const std::lock_guard lock(mutex);
+    if (!failed.exchange(true)) report.error = std::move(why);
+  }
+};
+
 /// One chunk on its way through decoding, computing and writing.
 struct Work {
   std::vector<std::int64_t> positions;
-  Chunk chunk;
-  std::unique_ptr<StageState> state;
+  std::int64_t index = 0;
+  Batch batch;
   std::vector<std::pair<std::string, std::string>> skipped;
+  std::vector<Chunk> chunks;                        ///< by member
+  std::vector<std::unique_ptr<StageState>> states;  ///< by member
 };
 using WorkPointer = std::shared_ptr<Work>;
 
@@ -24,31 +43,100 @@ std::string range_text(const Work& work) {
   return "samples " + std::to_string(work.positions.front()) + " to " + std::to_string(last);
 }
 
-/// Streams a dataset through a stage: chunks are decoded and computed by several threads, written
+/// Says in errors which samples were at work, and turns what plugins throw into errors.
+template <class Action>
+void at_samples(const Work& work, Action action) {
+  const auto placed = [&](Error error) {
+    error.add_where(range_text(work));
+    return error;
+  };
+  try {
+    action();
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const Error& error) {
+    throw placed(error);
+  } catch (const c10::Error& error) {
+    throw placed(Error(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw placed(Error(error.what()));
+  }
+}
+
+/// Tensors that several stages are given, to see that none writes into them.
+class Untouched {
+ public:
+  Untouched(const Batch& batch, const NamedTensors& inputs, const Recording& recording) {
+    for (const auto& [name, value] : batch.fields) add(value);
+    for (const auto& [name, value] : inputs) add(value);
+    for (const auto& [name, value] : recording.outputs) add(value);
+    for (const at::Tensor& value : recording.captured) add(value);
+  }
+  void check() const {
+    for (const auto& [value, version] : seen_) {
+      if (value._version() != version)
+        throw Error("the stage writes in place into a tensor that it was given; copy it first");
+    }
+  }
+
+ private:
+  void add(const at::Tensor& value) {
+    if (value.defined() && !value.is_inference()) seen_.emplace_back(value, value._version());
+  }
+  std::vector<std::pair<at::Tensor, std::int64_t>> seen_;
+};
+
+at::Tensor joined(const std::vector<Recording>& parts,
+                  const std::function<at::Tensor(const Recording&)>& of) {
+  std::vector<at::Tensor> values;
+  values.reserve(parts.size());
+  for (const Recording& part : parts) values.push_back(of(part));
+  return at::cat(values);
+}
+
+/// Streams a dataset through stages: chunks are decoded and computed by several threads, written
 /// and merged in their order by one at a time. At most a few chunks are in memory.
 class Stream {
  public:
-  Stream(const RunEnvironment& run, std::size_t stage, StageContext& context)
+  Stream(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>& members)
       : run_(run),
-        stage_(run.planned.stages[stage]),
-        context_(context),
-        read_(*stage_.plan.read),
-        data_(context.dataset(read_.data)) {}
+        members_(members),
+        first_(*members[0]),
+        read_(*first_.stage->plan.read),
+        data_(first_.context->dataset(read_.data)) {
+    pass_.outputs = false;
+    for (const auto& member : members_) {
+      const Read& read = *member->stage->plan.read;
+      member->first_capture = pass_.capture.size();
+      pass_.capture.insert(pass_.capture.end(), read.capture.begin(), read.capture.end());
+      pass_.outputs = pass_.outputs || read.forward;
+      directions_.push_back(member->context->directions());
+    }
+    pass_.directions = [this](const DirectionReference& reference) { return direction(reference); };
+    if (!read_.model.empty()) {
+      model_ = first_.context->planned_model(read_.model).get();
+      rows_ = rows_within(run_.planned.pipeline.runtime, *model_);
+    }
+  }
 
-  StageReport run() {
-    const std::int64_t size = data_.info().size, chunk = context_.chunk_size();
-    total_ = stage_.stage->begin(context_);
+  void run() {
+    const std::int64_t size = data_.info().size, chunk = first_.context->chunk_size();
+    for (const auto& member : members_) {
+      attempt(*member, [&] { member->total = member->stage->stage->begin(*member->context); });
+    }
     const ThreadState state;
     std::int64_t next = 0, index = 0;
     const auto source = [&](tbb::flow_control& control) -> WorkPointer {
-      if (next >= size || run_.cancellation.is_cancelled()) {
+      if (next >= size || run_.cancellation.is_cancelled() || all_failed()) {
         control.stop();
         return nullptr;
       }
       auto work = std::make_shared<Work>();
       for (std::int64_t end = std::min(next + chunk, size); next < end; ++next)
         work->positions.push_back(next);
-      work->chunk.index = index++;
+      work->index = index++;
       return work;
     };
     const auto guarded = [&](auto action) {
@@ -74,108 +162,208 @@ class Stream {
     });
     run_.cancellation.check();
     const ComputeSlots::Slot slot(run_.slots);
-    stage_.stage->finish(*total_, context_);
-    return std::move(report_);
+    for (const auto& member : members_) {
+      attempt(*member, [&] { member->stage->stage->finish(*member->total, *member->context); });
+    }
   }
 
  private:
-  /// Says in errors which samples were at work, and turns what plugins throw into errors.
+  bool all_failed() const {
+    return std::all_of(members_.begin(), members_.end(),
+                       [](const auto& member) { return member->failed.load(); });
+  }
+
+  /// What fails for one stage is that stage's alone.
   template <class Action>
-  static void at_samples(const Work& work, Action action) {
+  void attempt(Member& member, Action action) {
+    if (member.failed) return;
     try {
       action();
     } catch (const Cancelled&) {
       throw;
-    } catch (Error& error) {
-      error.add_where(range_text(work));
-      throw;
-    } catch (const c10::Error& error) {
-      Error mine(error.what_without_backtrace());
-      mine.add_where(range_text(work));
-      throw mine;
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (const std::exception& error) {
-      Error mine(error.what());
-      mine.add_where(range_text(work));
-      throw mine;
+    } catch (...) {
+      member.fail(std::current_exception());
     }
+  }
+
+  at::Tensor direction(const DirectionReference& reference) const {
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      if (members_[i]->stage->connections.contains(reference.port()))
+        return directions_[i](reference);
+    }
+    throw Error("no stage of the pass has the direction " + reference.text());
   }
 
   void decode(Work& work) {
     run_.cancellation.check();
     const ComputeSlots::Slot slot(run_.slots);
-    work.chunk.batch = load_batch(data_, work.positions, &work.skipped);
+    work.batch = load_batch(data_, work.positions, &work.skipped);
   }
 
   void compute(Work& work) {
     run_.cancellation.check();
-    Chunk& chunk = work.chunk;
-    if (chunk.batch.size() == 0) return;
+    work.chunks.resize(members_.size());
+    work.states.resize(members_.size());
+    if (work.batch.size() == 0) return;
     const ComputeSlots::Slot slot(run_.slots);
-    if (!read_.model.empty()) {
-      chunk.model = &context_.model(read_.model);
-      chunk.inputs = context_.bind(read_.model, chunk.batch);
-      if (read_.forward || !read_.capture.empty()) {
-        Pass pass;
-        pass.capture = read_.capture;
-        pass.directions = context_.directions();
-        chunk.recording = chunk.model->run(chunk.inputs, pass);
-      }
+    NamedTensors inputs;
+    if (model_ != nullptr) inputs = first_.context->bind(read_.model, work.batch);
+    const bool runs = model_ != nullptr && (pass_.outputs || !pass_.capture.empty());
+    const Recording recording = runs ? run_model(inputs, work.batch.size()) : Recording{};
+    const Untouched untouched(work.batch, inputs, recording);
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      Member& member = *members_[i];
+      attempt(member, [&] {
+        at_samples(work, [&] {
+          const Read& read = *member.stage->plan.read;
+          Chunk& chunk = work.chunks[i];
+          chunk.batch = work.batch;
+          chunk.inputs = inputs;
+          chunk.index = work.index;
+          chunk.model = model_;
+          if (model_ != nullptr && (read.forward || !read.capture.empty())) {
+            const auto from =
+                recording.captured.begin() + static_cast<std::ptrdiff_t>(member.first_capture);
+            chunk.recording.emplace();
+            chunk.recording->captured.assign(
+                from, from + static_cast<std::ptrdiff_t>(read.capture.size()));
+            if (read.forward) chunk.recording->outputs = recording.outputs;
+          }
+          work.states[i] = member.stage->stage->begin(*member.context);
+          member.stage->stage->batch(*work.states[i], chunk, *member.context);
+          // Only what was emitted is still needed.
+          chunk.recording.reset();
+          chunk.inputs = {};
+        });
+      });
+      untouched.check();
     }
-    work.state = stage_.stage->begin(context_);
-    stage_.stage->batch(*work.state, chunk, context_);
+  }
+
+  /// The pass on a chunk, in parts where the chunk needs more memory than the run allows.
+  Recording run_model(const NamedTensors& inputs, std::int64_t size) const {
+    if (size <= rows_) return model_->run(inputs, pass_);
+    std::vector<Recording> parts;
+    for (std::int64_t at = 0; at < size; at += rows_) {
+      NamedTensors part;
+      for (const auto& [name, value] : inputs)
+        part.set(name, value.slice(0, at, std::min(at + rows_, size)));
+      parts.push_back(model_->run(part, pass_));
+    }
+    Recording whole;
+    for (std::size_t i = 0; i < pass_.capture.size(); ++i) {
+      whole.captured.push_back(
+          joined(parts, [&](const Recording& part) { return part.captured[i]; }));
+    }
+    for (const auto& [name, value] : parts[0].outputs) {
+      whole.outputs.set(
+          name, joined(parts, [&](const Recording& part) { return part.outputs.at(name); }));
+    }
+    return whole;
   }
 
   void collect(Work& work) {
     run_.cancellation.check();
-    for (auto& skipped : work.skipped) {
-      context_.log(LogLevel::warning, "skipped " + skipped.first + ": " + skipped.second);
-      report_.skipped.push_back(std::move(skipped));
-    }
     done_ += static_cast<std::int64_t>(work.positions.size());
-    if (work.state) {
-      std::vector<std::string> ports;
-      for (const Chunk::Emission& emission : work.chunk.emissions) {
-        if (emission.rows.defined() && emission.rows.dim() > 0 &&
-            emission.rows.size(0) != work.chunk.batch.size()) {
-          throw Error("\"" + emission.tensor + "\" has " + std::to_string(emission.rows.size(0)) +
-                      " rows for " + std::to_string(work.chunk.batch.size()) + " samples");
-        }
-        context_.output(emission.port).append(emission.tensor, emission.rows, emission.allow_nan);
-        if (std::find(ports.begin(), ports.end(), emission.port) == ports.end())
-          ports.push_back(emission.port);
-      }
-      for (const std::string& port : ports) context_.output(port).append_ids(work.chunk.batch.ids);
-      stage_.stage->merge(*total_, *work.state, context_);
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      Member& member = *members_[i];
+      attempt(member, [&] { at_samples(work, [&] { collect(member, work, i); }); });
+      run_.journal.progress(member.stage->id, done_, data_.info().size, "samples");
     }
-    run_.journal.progress(stage_.id, done_, data_.info().size, "samples");
+  }
+
+  static void collect(Member& member, const Work& work, std::size_t i) {
+    for (const auto& skipped : work.skipped) {
+      member.context->log(LogLevel::warning, "skipped " + skipped.first + ": " + skipped.second);
+      member.report.skipped.push_back(skipped);
+    }
+    if (!work.states[i]) return;
+    std::vector<std::string> ports;
+    for (const Chunk::Emission& emission : work.chunks[i].emissions) {
+      if (emission.rows.defined() && emission.rows.dim() > 0 &&
+          emission.rows.size(0) != work.batch.size()) {
+        throw Error("\"" + emission.tensor + "\" has " + std::to_string(emission.rows.size(0)) +
+                    " rows for " + std::to_string(work.batch.size()) + " samples");
+      }
+      member.context->output(emission.port)
+          .append(emission.tensor, emission.rows, emission.allow_nan);
+      if (std::find(ports.begin(), ports.end(), emission.port) == ports.end())
+        ports.push_back(emission.port);
+    }
+    for (const std::string& port : ports) member.context->output(port).append_ids(work.batch.ids);
+    member.stage->stage->merge(*member.total, *work.states[i], *member.context);
   }
 
   const RunEnvironment& run_;
-  const PlannedStage& stage_;
-  StageContext& context_;
+  std::vector<std::unique_ptr<Member>>& members_;
+  const Member& first_;
   const Read& read_;
   const HostDataset& data_;
-  std::unique_ptr<StageState> total_;
+  const ProgramModel* model_ = nullptr;
+  std::int64_t rows_ = 0;
+  Pass pass_;
+  std::vector<Directions> directions_;
   std::int64_t done_ = 0;
-  StageReport report_;
 };
+
+/// Runs the members' pass, or the one stage that drives itself.
+void run_members(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>& members) {
+  try {
+    if (members[0]->stage->plan.read) {
+      Stream(run, members).run();
+    } else {
+      members[0]->stage->stage->run(*members[0]->context);
+    }
+    run.cancellation.check();
+  } catch (...) {
+    for (const auto& member : members) member->fail(std::current_exception());
+  }
+  for (const auto& member : members) {
+    if (member->failed) continue;
+    try {
+      member->context->finish_outputs();
+    } catch (...) {
+      member->fail(std::current_exception());
+    }
+  }
+}
 
 }  // namespace
 
-StageReport run_stage(const RunEnvironment& run, std::size_t stage, StageContext& context) {
-  const PlannedStage& planned = run.planned.stages[stage];
+std::vector<StageReport> run_stages(const RunEnvironment& run, const std::vector<StageJob>& jobs) {
   at::set_num_threads(static_cast<int>(run.planned.pipeline.runtime.threads));
-  StageReport report;
-  if (planned.plan.read) {
-    report = Stream(run, stage, context).run();
-  } else {
-    planned.stage->run(context);
+  std::vector<StageReport> reports(jobs.size());
+  std::vector<char> taken(jobs.size(), 0);
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (taken[i] != 0) continue;
+    // Those whose models compute alike; of models that stages made, that is known only here.
+    const auto model_of = [&](std::size_t job) -> const ProgramModel* {
+      const Plan& plan = run.planned.stages[jobs[job].stage].plan;
+      if (!plan.read || plan.read->model.empty()) return nullptr;
+      return jobs[job].context->planned_model(plan.read->model).get();
+    };
+    std::vector<std::size_t> places;
+    std::vector<std::unique_ptr<Member>> members;
+    try {
+      const ProgramModel* model = model_of(i);
+      for (std::size_t k = i; k < jobs.size(); ++k) {
+        if (taken[k] != 0 || model_of(k) != model) continue;
+        taken[k] = 1;
+        places.push_back(k);
+        members.push_back(std::make_unique<Member>());
+        members.back()->stage = &run.planned.stages[jobs[k].stage];
+        members.back()->context = jobs[k].context;
+      }
+    } catch (...) {
+      taken[i] = 1;
+      reports[i].error = std::current_exception();
+      continue;
+    }
+    run_members(run, members);
+    for (std::size_t k = 0; k < places.size(); ++k)
+      reports[places[k]] = std::move(members[k]->report);
   }
-  run.cancellation.check();
-  context.finish_outputs();
-  return report;
+  return reports;
 }
 
 }  // namespace microtome::host

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,11 +12,19 @@ namespace microtome::host {
 /// What a stage's run left besides its outputs.
 struct StageReport {
   std::vector<std::pair<std::string, std::string>>
-      skipped;  ///< samples that could not be read, and why
+      skipped;               ///< samples that could not be read, and why
+  std::exception_ptr error;  ///< it failed, or the run ends
 };
 
-/// Runs one stage on the calling thread and its tasks. Throws `Error` with the samples at which it
-/// failed, `Cancelled` when the run ends.
-StageReport run_stage(const RunEnvironment& run, std::size_t stage, StageContext& context);
+/// A stage that is to run.
+struct StageJob {
+  std::size_t stage = 0;
+  StageContext* context = nullptr;
+};
+
+/// Runs stages on the calling thread and its tasks. Those that read the same dataset, and if any
+/// then the same model by the same plan, go through it in one pass; see `can_share_pass`. One that
+/// fails leaves the others as they are. Errors name the samples at which they happened.
+std::vector<StageReport> run_stages(const RunEnvironment& run, const std::vector<StageJob>& jobs);
 
 }  // namespace microtome::host

@@ -27,6 +27,7 @@ Layer parse_layer(const std::string& text) {
   const auto found = known.find(word);
   if (found == known.end()) {
     std::vector<std::string> names;
+    names.reserve(known.size());
     for (const auto& entry : known) names.push_back(entry.first);
     throw Error("there is no layer \"" + word + "\"" + microtome::suggestion(word, names));
   }

@@ -67,8 +67,16 @@ std::vector<at::Tensor> Recording::gradients(const at::Tensor& objective, bool k
                                  create_graph, /*allow_unused=*/true);
   for (std::size_t i = 0; i < result.size(); ++i) {
     if (!result[i].defined()) result[i] = at::zeros_like(differentiated[i]);
+    // In the order of the dimensions, however the model's plan lays values out.
+    if (result[i].dim() >= 4) result[i] = result[i].contiguous();
   }
   return result;
+}
+
+Snapshot::~Snapshot() = default;
+
+std::shared_ptr<const Snapshot> Snapshot::repeated(std::int64_t times) const {
+  return select(at::arange(rows(), at::kLong).repeat({times}));
 }
 
 Model::~Model() = default;

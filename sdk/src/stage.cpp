@@ -30,12 +30,15 @@ void Chunk::emit(std::string port, std::string tensor, at::Tensor rows, bool all
   emissions.push_back({std::move(port), std::move(tensor), std::move(rows), allow_nan});
 }
 
+void PlanInputs::will_use(const std::string&, const HookPoint&) const {}
+
 std::optional<HookPointInfo> PlanInputs::resolve(const std::string& port,
                                                  const HookPoint& hook) const {
   const Model* found = model(port);
   if (found == nullptr) return std::nullopt;
   try {
     HookPointInfo info = found->resolve(hook);
+    will_use(port, hook);
     if (!hook.selector.empty() && !info.shape.empty()) {
       // Tries the selector on an empty value of that shape: it says what is wrong with it.
       select(at::zeros(info.shape, info.type), Selector{hook.selector.axes, {}});

@@ -237,6 +237,7 @@ bool Lowering::lower_list_change(torch::jit::Node& node, const Scope& scope) {
   const auto results = emit(
       name, [operation](Stack& stack) mutable { operation(stack); }, std::move(arguments),
       node.outputs().size());
+  block_->nodes.back().changes_list = true;
   for (std::size_t i = 0; i < results.size(); ++i)
     bind(node.output(i), computed(results[i], node.output(i)->type(), false), scope);
   return true;

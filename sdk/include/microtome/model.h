@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,7 +40,8 @@ struct BackwardCall {
   const std::vector<at::Tensor>& output_gradients;
   /// Calls the operator again with other arguments, under the caller's gradient mode.
   std::function<std::vector<at::Tensor>(std::vector<c10::IValue>)> call;
-  /// What the operator's own derivative would return.
+  /// What the operator's own derivative would return; undefined for arguments, such as parameters,
+  /// by which the run records nothing.
   std::function<std::vector<at::Tensor>()> standard;
 };
 
@@ -76,6 +78,20 @@ struct Edit {
 /// Gives the vector that a selector with a direction means; see `Context::directions`.
 using Directions = std::function<at::Tensor(const DirectionReference&)>;
 
+/// The state of a run at a cut: the values there, and those that pass it by. Runs can go on from it
+/// any number of times. Shares tensors. [immutable; any number of threads]
+class Snapshot {
+ public:
+  virtual ~Snapshot();
+  /// How many samples it holds.
+  virtual std::int64_t rows() const = 0;
+  /// The state of these of its samples, [M] int64, in this order and as often as they stand there.
+  /// Throws `Error` where that can't be known from the values' shapes.
+  virtual std::shared_ptr<const Snapshot> select(const at::Tensor& rows) const = 0;
+  /// `times` copies of all samples, one copy after the other.
+  std::shared_ptr<const Snapshot> repeated(std::int64_t times) const;
+};
+
 /// What is wanted of one run of a model.
 struct Pass {
   std::vector<HookPoint> capture;        ///< values to return; a selector takes a part
@@ -86,6 +102,10 @@ struct Pass {
   /// although `differentiate` is empty.
   bool record_gradients = false;
   Directions directions = {};  ///< needed when a selector above names a direction
+  /// Whether the model's outputs are wanted. Without them a run ends after the last hook point.
+  bool outputs = true;
+  /// Cuts, each at some hook points without selectors, whose snapshots are wanted.
+  std::vector<std::vector<HookPoint>> cuts = {};
 };
 
 /// What a run gave. Value type; keeps the recorded graph alive while it lives.
@@ -93,6 +113,7 @@ struct Recording {
   NamedTensors outputs;                    ///< the model's outputs by name
   std::vector<at::Tensor> captured;        ///< in the order of `Pass::capture`
   std::vector<at::Tensor> differentiated;  ///< in the order of `Pass::differentiate`
+  std::vector<std::shared_ptr<const Snapshot>> snapshots;  ///< in the order of `Pass::cuts`
 
   /// The output called `name`, or the first when it is empty.
   const at::Tensor& output(const std::string& name = {}) const;
@@ -144,6 +165,9 @@ class Model {
   virtual at::Tensor normalise(const at::Tensor& pixels) const = 0;
   /// Runs it. Inputs are by name, N first in each. Gradients are recorded only where the pass asks.
   virtual Recording run(const NamedTensors& inputs, const Pass& pass) const = 0;
+  /// Goes on from a snapshot of this model: computes what comes after the cut, nothing else. Edits,
+  /// captures and derivatives are at the cut or after it. `Error` otherwise.
+  virtual Recording resume(const Snapshot& from, const Pass& pass) const = 0;
 };
 
 }  // namespace microtome

@@ -40,6 +40,10 @@ struct Plan {
   bool gradients = false;       ///< it differentiates the model
   bool random = false;          ///< it draws random numbers: the seed is part of what it is
   double bytes_per_sample = 0;  ///< beyond what the model needs
+  /// It uses hook points that its parameters do not name: every value of its models is made.
+  bool any_hook = false;
+  /// It takes values that were computed in bfloat16 or float16 where a run asks for that.
+  bool tolerates_reduced_precision = false;
 };
 
 /// What is known of a stage's inputs when it is planned. Mistakes are added to `problems`, so that
@@ -55,10 +59,16 @@ class PlanInputs {
   virtual const OutputPlan* artifact(const std::string& port) const = 0;
 
   /// What the model at `port` has at `hook`; adds a problem and returns nothing when there is none.
+  /// The stage's runs of that model make the value as it was: hook points that a stage uses and has
+  /// not asked for here may be folded away (see `Plan::any_hook`).
   std::optional<HookPointInfo> resolve(const std::string& port, const HookPoint& hook) const;
   /// Checks that `target` can be meant: its field exists, its class is in range, its hook exists.
   void check_target(const std::string& model_port, const std::string& data_port,
                     const struct Target& target) const;
+
+ protected:
+  /// Hears of a hook point that exists and that the stage will use.
+  virtual void will_use(const std::string& port, const HookPoint& hook) const;
 };
 
 /// What one chunk brings to a streaming stage, and where it writes.

@@ -40,10 +40,40 @@ HookPointInfo StepModel::resolve(const HookPoint& hook) const {
               suggestion(hook.site(), names));
 }
 
+namespace {
+
+/// A value in the row of steps.
+struct StepSnapshot final : Snapshot {
+  const StepModel* model = nullptr;
+  std::string name;
+  at::Tensor value;
+
+  std::int64_t rows() const override { return value.size(0); }
+  std::shared_ptr<const Snapshot> select(const at::Tensor& rows) const override {
+    auto chosen = std::make_shared<StepSnapshot>(*this);
+    chosen->value = value.index_select(0, rows);
+    return chosen;
+  }
+};
+
+}  // namespace
+
 Recording StepModel::run(const NamedTensors& inputs, const Pass& pass) const {
+  return run_from("input", inputs.at("input"), pass);
+}
+
+Recording StepModel::resume(const Snapshot& from, const Pass& pass) const {
+  const auto* snapshot = dynamic_cast<const StepSnapshot*>(&from);
+  if (snapshot == nullptr || snapshot->model != this)
+    throw Error("the snapshot is of another model");
+  return run_from(snapshot->name, snapshot->value, pass);
+}
+
+Recording StepModel::run_from(const std::string& start, at::Tensor value, const Pass& pass) const {
   Recording recording;
   recording.captured.resize(pass.capture.size());
   recording.differentiated.resize(pass.differentiate.size());
+  recording.snapshots.resize(pass.cuts.size());
   const bool record = pass.record_gradients || !pass.differentiate.empty();
   const at::AutoGradMode mode(record);
   const auto visit = [&](const std::string& name, at::Tensor value) {
@@ -63,15 +93,29 @@ Recording StepModel::run(const NamedTensors& inputs, const Pass& pass) const {
         recording.captured[i] = select(value, pass.capture[i].selector, pass.directions);
       }
     }
+    for (std::size_t i = 0; i < pass.cuts.size(); ++i) {
+      if (pass.cuts[i].size() != 1) throw Error("steps in a row are cut at one hook point");
+      if (step_of(pass.cuts[i][0]) != name) continue;
+      auto snapshot = std::make_shared<StepSnapshot>();
+      snapshot->model = this;
+      snapshot->name = name;
+      snapshot->value = value;
+      recording.snapshots[i] = std::move(snapshot);
+    }
     return value;
   };
-  at::Tensor value = visit("input", inputs.at("input"));
-  for (const auto& [name, step] : steps_) value = visit(name, step(value));
-  value = visit("output", value);
-  recording.outputs.set("output", value);
+  value = visit(start, std::move(value));
+  bool started = start == "input";
+  for (const auto& [name, step] : steps_) {
+    if (started) value = visit(name, step(value));
+    started = started || name == start;
+  }
+  if (start != "output") value = visit("output", value);
+  if (pass.outputs) recording.outputs.set("output", value);
   for (const HookPoint& hook : pass.capture) resolve(hook);
   for (const HookPoint& hook : pass.differentiate) resolve(hook);
   for (const Edit& edit : pass.edits) resolve(edit.at);
+  for (const auto& cut : pass.cuts) resolve(cut[0]);
   return recording;
 }
 

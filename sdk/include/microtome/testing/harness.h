@@ -29,8 +29,13 @@ class StepModel final : public Model {
   bool normalises() const override { return false; }
   at::Tensor normalise(const at::Tensor& pixels) const override { return pixels; }
   Recording run(const NamedTensors& inputs, const Pass& pass) const override;
+  /// From a cut at one hook point.
+  Recording resume(const Snapshot& from, const Pass& pass) const override;
 
  private:
+  /// Runs from the value called `start` on, which is `value`.
+  Recording run_from(const std::string& start, at::Tensor value, const Pass& pass) const;
+
   std::vector<Step> steps_;
   std::vector<PortInfo> inputs_, outputs_;
   std::vector<HookPointInfo> hooks_;

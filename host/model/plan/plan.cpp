@@ -1,0 +1,94 @@
+#include "host/model/plan/plan.h"
+
+#include "host/model/plan/rewriting.h"
+
+namespace microtome::host {
+namespace rewriting {
+
+void for_each_node(Block& block, const std::function<void(Node&)>& visit) {
+  for (Node& node : block.nodes) {
+    visit(node);
+    for (Block& inner : node.blocks) for_each_node(inner, visit);
+  }
+}
+
+void rename_reads(Program& program, const std::unordered_map<ValueId, ValueId>& names) {
+  if (names.empty()) return;
+  const auto rename = [&](ValueId& value) {
+    if (const auto found = names.find(value); found != names.end()) value = found->second;
+  };
+  for_each_node(program.body, [&](Node& node) {
+    for (ValueId& input : node.inputs) rename(input);
+    for (Block& block : node.blocks) {
+      for (ValueId& result : block.results) rename(result);
+    }
+  });
+}
+
+ValueId add_constant(Program& program, c10::IValue value) {
+  program.constants.push_back(std::move(value));
+  return -static_cast<ValueId>(program.constants.size());
+}
+
+at::Tensor constant_tensor(const Program& program, ValueId value) {
+  if (value >= 0 || !program.constant(value).isTensor()) return {};
+  return program.constant(value).toTensor();
+}
+
+bool is_convolution(const Program& program, const Node& node) {
+  if (node.kind != Node::Kind::operation || node.inputs.size() < 7) return false;
+  const std::string& name = node.info.operation;
+  if (name == "aten::_convolution") {
+    const ValueId transposed = node.inputs[6];
+    if (transposed >= 0 || !program.constant(transposed).isBool() ||
+        program.constant(transposed).toBool())
+      return false;
+  } else if (name != "aten::conv1d" && name != "aten::conv2d" && name != "aten::conv3d") {
+    return false;
+  }
+  return constant_tensor(program, node.inputs[1]).defined();
+}
+
+void lose_sites(Program& program, const std::set<ValueId>& values) {
+  for (HookSite& site : program.sites) {
+    if (values.contains(site.value)) site.is_gone = true;
+  }
+}
+
+}  // namespace rewriting
+
+std::string PlanSettings::text() const {
+  std::string text;
+  for (const bool setting : {fold_constants, fold_batch_norm, channels_last, in_place})
+    text += setting ? '1' : '0';
+  return text + c10::toString(precision);
+}
+
+Value PlanReport::to_value() const {
+  Value value = Value::map();
+  value.set("constants_folded", constants_folded);
+  value.set("batch_norms_folded", batch_norms_folded);
+  value.set("in_place", in_place);
+  value.set("channels_last", channels_last);
+  value.set("precision", c10::toString(precision));
+  return value;
+}
+
+Program plan_program(const Program& program, const std::set<ValueId>& hooked,
+                     const PlanSettings& settings, PlanReport& report) {
+  Program planned = program;
+  const at::NoGradGuard no_gradients;
+  if (settings.fold_constants) report.constants_folded = rewriting::fold_constants(planned, hooked);
+  if (settings.fold_batch_norm)
+    report.batch_norms_folded = rewriting::fold_batch_norms(planned, hooked);
+  if (settings.channels_last) report.channels_last = rewriting::put_channels_last(planned);
+  if (settings.precision != at::kFloat) {
+    rewriting::reduce_precision(planned, settings.precision);
+    report.precision = settings.precision;
+  }
+  if (settings.in_place) report.in_place = rewriting::allow_in_place(planned);
+  find_last_uses(planned);
+  return planned;
+}
+
+}  // namespace microtome::host

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "host/model/program.h"
+#include "microtome/value.h"
+
+namespace microtome::host {
+
+/// Which rewritings a run's settings allow. Each is exact to rounding but `precision`.
+struct PlanSettings {
+  bool fold_constants = true;   ///< what depends on no input is computed once
+  bool fold_batch_norm = true;  ///< into the convolution before it, where that value is not hooked
+  bool channels_last = true;    ///< convolutions compute with the channels last in memory
+  bool in_place = true;         ///< results take the memory of arguments that nobody else has
+  at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
+
+  static PlanSettings none() { return {false, false, false, false, at::kFloat}; }
+  /// Equal for equal settings.
+  std::string text() const;
+};
+
+/// What was done.
+struct PlanReport {
+  std::int64_t constants_folded = 0, batch_norms_folded = 0, in_place = 0;
+  bool channels_last = false;
+  at::ScalarType precision = at::kFloat;
+
+  Value to_value() const;
+};
+
+/// The program, rewritten. Values in `hooked` are made as they were; the hook points of others that
+/// are not made any more lose their value (`HookSite::is_gone`).
+Program plan_program(const Program& program, const std::set<ValueId>& hooked,
+                     const PlanSettings& settings, PlanReport& report);
+
+}  // namespace microtome::host

@@ -1,0 +1,213 @@
+// Running a program: passes made ready, snapshots, and what comes after a cut.
+#include <algorithm>
+
+#include "host/model/program_model.h"
+
+namespace microtome::host {
+
+/// The values that a run from a cut needs.
+class ProgramSnapshot final : public Snapshot {
+ public:
+  ProgramSnapshot(std::shared_ptr<const ProgramModel> model, std::vector<ValueId> cut,
+                  GivenValues values, std::int64_t rows)
+      : model_(std::move(model)), cut_(std::move(cut)), values_(std::move(values)), rows_(rows) {}
+
+  std::int64_t rows() const override { return rows_; }
+  std::shared_ptr<const Snapshot> select(const at::Tensor& rows) const override {
+    GivenValues chosen;
+    chosen.reserve(values_.size());
+    for (const auto& [id, value] : values_)
+      chosen.emplace_back(id, model_->layout_->select(id, value, rows));
+    return std::make_shared<ProgramSnapshot>(model_, cut_, std::move(chosen), rows.size(0));
+  }
+
+  const ProgramModel& model() const { return *model_; }
+  const std::vector<ValueId>& cut() const { return cut_; }
+  const GivenValues& values() const { return values_; }
+
+ private:
+  std::shared_ptr<const ProgramModel> model_;
+  std::vector<ValueId> cut_;
+  GivenValues values_;
+  std::int64_t rows_;
+};
+
+namespace {
+
+/// Slices that are kept for the next pass of the same kind.
+constexpr std::size_t most_slices = 256;
+
+}  // namespace
+
+ValueId ProgramModel::value_of(const HookPoint& hook) const {
+  int execution = 0;
+  return site(hook, execution).value;
+}
+
+std::shared_ptr<const Slice> ProgramModel::slice(SliceRequest request) const {
+  // Equal requests have equal keys; lists end with a value that no value has.
+  std::vector<ValueId> key{request.to_the_end ? 1 : 0};
+  for (std::vector<ValueId>* part :
+       {&request.given, &request.wanted, &request.kept, &request.acted}) {
+    std::sort(part->begin(), part->end());
+    part->erase(std::unique(part->begin(), part->end()), part->end());
+    key.insert(key.end(), part->begin(), part->end());
+    key.push_back(Slice::ignored);
+  }
+  {
+    const std::shared_lock lock(slices_mutex_);
+    if (const auto found = slices_.find(key); found != slices_.end()) return found->second;
+  }
+  auto made = std::make_shared<const Slice>(index_, request);
+  const std::unique_lock lock(slices_mutex_);
+  if (slices_.size() >= most_slices) slices_.clear();
+  return slices_.emplace(std::move(key), std::move(made)).first->second;
+}
+
+PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>& given,
+                                   const std::vector<ValueId>* cut,
+                                   std::vector<std::vector<ValueId>>& live) const {
+  PreparedPass prepared;
+  prepared.rules = pass.rules.empty() ? nullptr : &pass.rules;
+  prepared.record = pass.record_gradients || !pass.differentiate.empty();
+  prepared.outputs = pass.outputs;
+  prepared.captures = pass.capture.size();
+  prepared.directions = pass.directions;
+  prepared.differentiated = pass.differentiate.size();
+  SliceRequest request;
+  request.given = given;
+  request.to_the_end = pass.outputs;
+  const auto action_at = [&](ValueId value, int execution) -> ValueActions& {
+    for (ValueActions& action : prepared.actions) {
+      if (action.value == value && action.execution == execution) return action;
+    }
+    request.acted.push_back(value);
+    ValueActions action;
+    action.value = value;
+    action.execution = execution;
+    prepared.actions.push_back(std::move(action));
+    return prepared.actions.back();
+  };
+  const std::vector<char> after = cut != nullptr ? index_.computed_from(*cut) : std::vector<char>();
+  const auto action_of = [&](const HookPoint& hook) -> ValueActions& {
+    int execution = 0;
+    const HookSite& found = site(hook, execution);
+    if (cut != nullptr && found.value >= 0) {
+      // Inside of a branch or loop it is after the cut when that is.
+      ValueId outer = found.value;
+      if (!index_.is_outermost(outer)) {
+        const auto& made = program_.body.nodes[static_cast<std::size_t>(index_.producer(outer))];
+        if (!made.outputs.empty()) outer = made.outputs[0];
+      }
+      if (after[static_cast<std::size_t>(outer)] == 0)
+        throw Error("\"" + hook.text() +
+                    "\" is not computed from the cut; use it in the run before");
+    }
+    return action_at(found.value, execution);
+  };
+  for (const Edit& edit : pass.edits) action_of(edit.at).edits.push_back(&edit);
+  for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
+    if (!pass.differentiate[i].selector.empty()) {
+      throw Error("gradients are by whole values; \"" + pass.differentiate[i].text() +
+                  "\" selects a part");
+    }
+    ValueActions& action = action_of(pass.differentiate[i]);
+    action.differentiate.push_back(i);
+    request.wanted.push_back(action.value);
+  }
+  for (std::size_t i = 0; i < pass.capture.size(); ++i) {
+    ValueActions& action = action_of(pass.capture[i]);
+    action.captures.emplace_back(i, &pass.capture[i].selector);
+    request.wanted.push_back(action.value);
+  }
+  if (!pass.cuts.empty() && index_.changes_lists())
+    throw Error("the model changes a list while it runs, so its runs can't be cut");
+  for (const std::vector<HookPoint>& hooks : pass.cuts) {
+    std::vector<ValueId> values;
+    for (const HookPoint& hook : hooks) {
+      if (!hook.selector.empty())
+        throw Error("a cut is at whole values; \"" + hook.text() + "\" selects a part");
+      values.push_back(value_of(hook));
+      if (!index_.is_outermost(values.back()))
+        throw Error("\"" + hook.text() +
+                    "\" is in a branch or loop of the model, where a run can't be cut");
+    }
+    live.push_back(index_.live_at(values));
+    for (const ValueId value : live.back()) {
+      action_at(value, 0).keeps.push_back(prepared.kept++);
+      request.wanted.push_back(value);
+    }
+  }
+  if (pass.outputs) {
+    for (const ProgramPort& output : program_.outputs) {
+      request.wanted.push_back(output.value);
+      request.kept.push_back(output.value);
+    }
+  }
+  prepared.slice = slice(std::move(request));
+  return prepared;
+}
+
+Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const {
+  if (!pass.rules.empty() && origin_ != nullptr) return origin_->run(inputs, pass);
+  GivenValues given;
+  std::vector<ValueId> ids;
+  std::vector<at::Tensor> ordered;
+  for (const ProgramPort& input : program_.inputs) {
+    ordered.push_back(inputs.at(input.name).to(device_));
+    ids.push_back(input.value);
+    given.emplace_back(input.value, ordered.back());
+  }
+  std::vector<std::vector<ValueId>> live;
+  const PreparedPass prepared = prepare(pass, ids, nullptr, live);
+  if (!pass.cuts.empty()) layout(ordered);
+  const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
+  return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
+                rows);
+}
+
+Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
+  const auto* snapshot = dynamic_cast<const ProgramSnapshot*>(&from);
+  if (snapshot == nullptr || &snapshot->model() != this)
+    throw Error("the snapshot is of another model, or of this one by another plan");
+  if (!pass.rules.empty() && origin_ != nullptr)
+    throw Error("a plan's snapshot can't be gone on from with backward rules");
+  std::vector<ValueId> ids;
+  ids.reserve(snapshot->values().size());
+  for (const auto& [id, value] : snapshot->values()) ids.push_back(id);
+  std::vector<std::vector<ValueId>> live;
+  const PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
+  return finish(interpret(program_, snapshot->values(), prepared, root().check_, root().watch_),
+                pass, live, snapshot->rows());
+}
+
+Recording ProgramModel::finish(PassResult result, const Pass& pass,
+                               const std::vector<std::vector<ValueId>>& live,
+                               std::int64_t rows) const {
+  Recording& recording = result.recording;
+  for (std::size_t i = 0; i < pass.capture.size(); ++i) {
+    if (!recording.captured[i].defined()) {
+      throw Error("the run did not come by the hook point \"" + pass.capture[i].text() +
+                  "\": it is in a branch or loop that was not taken so far on this input");
+    }
+  }
+  for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
+    if (!recording.differentiated[i].defined()) {
+      throw Error("the run did not come by the hook point \"" + pass.differentiate[i].text() +
+                  "\"");
+    }
+  }
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < live.size(); ++i) {
+    GivenValues values;
+    values.reserve(live[i].size());
+    for (const ValueId value : live[i]) values.emplace_back(value, std::move(result.kept[next++]));
+    std::vector<ValueId> cut;
+    for (const HookPoint& hook : pass.cuts[i]) cut.push_back(value_of(hook));
+    recording.snapshots.push_back(std::make_shared<ProgramSnapshot>(
+        shared_from_this(), std::move(cut), std::move(values), rows));
+  }
+  return std::move(recording);
+}
+
+}  // namespace microtome::host

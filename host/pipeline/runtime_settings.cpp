@@ -1,0 +1,58 @@
+#include "host/pipeline/runtime_settings.h"
+
+namespace microtome::host {
+
+void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
+  spec.summary("What can change a bit and is for the whole run.");
+  spec.parameter("chunk", &RuntimeSettings::chunk)
+      .range(1, 100000)
+      .unit("samples")
+      .doc("samples that are read, computed and written together");
+  spec.parameter("threads", &RuntimeSettings::threads)
+      .range(1, 1024)
+      .doc("threads inside of one operator");
+  spec.parameter("memory", &RuntimeSettings::memory)
+      .range(1, 1e7)
+      .unit("MiB")
+      .doc(
+          "what a model's values may take while a chunk is computed; a chunk that needs more goes "
+          "through the model in parts. The estimate comes from the network, never from the "
+          "machine");
+  spec.parameter("fold_constants", &RuntimeSettings::fold_constants)
+      .doc("what depends on no input is computed once; the same bits");
+  spec.parameter("fold_batch_norm", &RuntimeSettings::fold_batch_norm)
+      .doc("into the convolution before it, where that value is not hooked");
+  spec.parameter("channels_last", &RuntimeSettings::channels_last)
+      .doc("convolutions compute with the channels last in memory");
+  spec.parameter("in_place", &RuntimeSettings::in_place)
+      .doc("results take the memory of arguments that nobody else reads; the same bits");
+  spec.parameter("precision", &RuntimeSettings::precision)
+      .choices({"float32", "bfloat16", "float16"})
+      .doc("of values inside of the model, for stages that say that they tolerate it");
+}
+
+PlanSettings RuntimeSettings::plan(bool tolerant, bool any_hook) const {
+  PlanSettings settings;
+  settings.fold_constants = fold_constants && !any_hook;
+  settings.fold_batch_norm = fold_batch_norm && !any_hook;
+  settings.channels_last = channels_last;
+  settings.in_place = in_place;
+  if (tolerant && precision == Precision::bfloat16) settings.precision = at::kBFloat16;
+  if (tolerant && precision == Precision::float16) settings.precision = at::kHalf;
+  return settings;
+}
+
+Value RuntimeSettings::to_value() const {
+  Value value = Value::map();
+  value.set("chunk", chunk);
+  value.set("threads", threads);
+  value.set("memory", memory);
+  value.set("fold_constants", fold_constants);
+  value.set("fold_batch_norm", fold_batch_norm);
+  value.set("channels_last", channels_last);
+  value.set("in_place", in_place);
+  value.set("precision", static_cast<std::int64_t>(precision));
+  return value;
+}
+
+}  // namespace microtome::host

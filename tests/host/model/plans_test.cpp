@@ -1,0 +1,223 @@
+// A plan changes how a network is computed, not what: each step to its tolerance.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "host/model/torchscript/loader.h"
+#include "tests/host/model/scripted.h"
+#include "tests/support/test_data.h"
+
+namespace microtome::testing {
+namespace {
+
+using host::PlanSettings;
+using host::ProgramModel;
+using ::testing::HasSubstr;
+using torch::jit::Module;
+
+std::shared_ptr<ProgramModel> shared_model(const Module& module) {
+  return std::make_shared<ProgramModel>("m", host::torchscript::Lowering(module).run(),
+                                        ModelInput{}, at::kCPU);
+}
+
+PlanSettings only(bool PlanSettings::*setting) {
+  PlanSettings settings = PlanSettings::none();
+  settings.*setting = true;
+  return settings;
+}
+
+Module convolution(std::int64_t in, std::int64_t out, bool bias) {
+  std::vector<std::pair<std::string, at::Tensor>> parameters{
+      {"weight", at::randn({out, in, 3, 3})}};
+  if (bias) parameters.emplace_back("bias", at::randn({out}));
+  return scripted(std::string("def forward(self, x):\n  return torch.conv2d(x, self.weight, ") +
+                      (bias ? "self.bias" : "None") + ", [1, 1], [1, 1])\n",
+                  {}, parameters);
+}
+
+Module norm(std::int64_t channels) {
+  Module module("__torch__.PlanNorm" + std::to_string(channels));
+  module.register_parameter("weight", at::randn({channels}), false);
+  module.register_parameter("bias", at::randn({channels}), false);
+  module.register_buffer("running_mean", at::randn({channels}));
+  module.register_buffer("running_var", at::rand({channels}) + 0.5);
+  module.define(
+      "def forward(self, x):\n  return torch.batch_norm(x, self.weight, self.bias, "
+      "self.running_mean, self.running_var, False, 0.1, 1e-05, True)\n");
+  module.eval();
+  return module;
+}
+
+/// conv, norm, relu, conv with a skip, norm of the sum, and a view.
+Module net() {
+  at::manual_seed(5);
+  return scripted(
+      "def forward(self, x):\n  a = torch.relu(self.bn1.forward(self.conv1.forward(x)))\n  b = "
+      "self.bn2.forward(self.conv2.forward(a) + a)\n  return b.view(b.size(0), -1)\n",
+      {{"conv1", convolution(3, 6, false)},
+       {"bn1", norm(6)},
+       {"conv2", convolution(6, 6, true)},
+       {"bn2", norm(6)}});
+}
+
+void expect_close(const at::Tensor& found, const at::Tensor& expected, double tolerance) {
+  ASSERT_EQ(found.sizes(), expected.sizes());
+  EXPECT_LE((found - expected).abs().max().item<double>(),
+            tolerance * expected.abs().max().item<double>());
+}
+
+TEST(Plans, BatchNormIsFoldedWhereItsInputIsAConvolutionThatNobodyElseReads) {
+  const auto whole = shared_model(net());
+  const auto folded = whole->planned({}, only(&PlanSettings::fold_batch_norm));
+  EXPECT_EQ(folded->plan_report().batch_norms_folded, 1);  // bn2 takes a sum
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});
+  expect_close(folded->run(inputs, {}).output(), whole->run(inputs, {}).output(), 1e-5);
+  Pass pass;
+  pass.capture = {parse_hook_point("bn1"), parse_hook_point("conv2")};
+  const Recording a = folded->run(inputs, pass), b = whole->run(inputs, pass);
+  expect_close(a.captured[0], b.captured[0], 1e-5);
+  expect_close(a.captured[1], b.captured[1], 1e-5);
+}
+
+TEST(Plans, AHookedValueIsMadeAsItWas) {
+  const auto whole = shared_model(net());
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});
+  for (const char* name : {"conv1", "bn1:in"}) {
+    const auto planned =
+        whole->planned({parse_hook_point(name)}, only(&PlanSettings::fold_batch_norm));
+    EXPECT_EQ(planned->plan_report().batch_norms_folded, 0);
+    Pass pass;
+    pass.capture = {parse_hook_point(name)};
+    EXPECT_TRUE(planned->run(inputs, pass).captured[0].equal(whole->run(inputs, pass).captured[0]));
+    EXPECT_TRUE(planned->run(inputs, {}).output().equal(whole->run(inputs, {}).output()));
+  }
+  Pass pass;
+  pass.capture = {parse_hook_point("conv1")};
+  try {
+    whole->planned({}, only(&PlanSettings::fold_batch_norm))->run(inputs, pass);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("folded away"));
+  }
+}
+
+TEST(Plans, ConstantsAreFoldedToTheSameBits) {
+  at::manual_seed(6);
+  const auto whole = shared_model(
+      scripted("def forward(self, x):\n  return torch.addmm(self.bias, x, self.weight.t() * 2) + "
+               "torch.arange(4)\n",
+               {}, {{"weight", at::randn({4, 3})}, {"bias", at::randn({4})}}));
+  const auto planned = whole->planned({}, only(&PlanSettings::fold_constants));
+  EXPECT_EQ(planned->plan_report().constants_folded, 3);
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3})});
+  EXPECT_TRUE(planned->run(inputs, {}).output().equal(whole->run(inputs, {}).output()));
+}
+
+TEST(Plans, ChannelsLastStaysInside) {
+  const auto whole = shared_model(net());
+  const auto planned = whole->planned({}, only(&PlanSettings::channels_last));
+  EXPECT_TRUE(planned->plan_report().channels_last);
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});
+  Pass pass;
+  pass.capture = {parse_hook_point("conv1"), parse_hook_point("bn2")};
+  pass.differentiate = {parse_hook_point("input")};
+  bool in_rows = false;
+  pass.edits = {{parse_hook_point("bn1"), [&](const at::Tensor& value) {
+                   in_rows = value.is_contiguous();
+                   return value;
+                 }}};
+  const Recording a = planned->run(inputs, pass), b = whole->run(inputs, pass);
+  EXPECT_TRUE(in_rows);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(a.captured[i].is_contiguous());
+    expect_close(a.captured[i].detach(), b.captured[i].detach(), 1e-5);
+  }
+  const at::Tensor gradient = a.gradients(a.output())[0];
+  EXPECT_TRUE(gradient.is_contiguous());
+  expect_close(gradient, b.gradients(b.output())[0], 1e-5);
+}
+
+TEST(Plans, InPlaceTakesOnlyMemoryThatNobodyElseHas) {
+  const auto whole = shared_model(
+      scripted("def forward(self, x):\n  a = x * 3\n  v = a[0]\n  b = torch.relu(a)\n  c = "
+               "torch.relu(b - 1)\n  return b + c + v\n"));
+  const auto planned = whole->planned({}, only(&PlanSettings::in_place));
+  EXPECT_GE(planned->plan_report().in_place, 2);
+  const at::Tensor x = at::randn({4, 5}), before = x.clone();
+  const auto inputs = named_inputs(*whole, {x});
+  Pass everything;
+  for (const HookPointInfo& hook : whole->hook_points())
+    everything.capture.push_back(parse_hook_point(hook.name));
+  const Recording a = planned->run(inputs, everything), b = whole->run(inputs, everything);
+  for (std::size_t i = 0; i < everything.capture.size(); ++i)
+    EXPECT_TRUE(a.captured[i].equal(b.captured[i])) << everything.capture[i].text();
+  EXPECT_TRUE(planned->run(inputs, {}).output().equal(b.output()));
+  EXPECT_TRUE(x.equal(before));
+  // A function of the input itself must leave it alone.
+  const auto direct = shared_model(scripted("def forward(self, x):\n  return torch.relu(x)\n"));
+  direct->planned({}, only(&PlanSettings::in_place))->run(named_inputs(*direct, {x}), {});
+  EXPECT_TRUE(x.equal(before));
+}
+
+TEST(Plans, ReducedPrecisionIsHandedOutInSinglePrecision) {
+  const auto whole = shared_model(net());
+  PlanSettings settings = PlanSettings::none();
+  settings.precision = at::kBFloat16;
+  const auto planned = whole->planned({}, settings);
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});
+  Pass pass;
+  pass.capture = {parse_hook_point("conv2")};
+  const Recording a = planned->run(inputs, pass), b = whole->run(inputs, pass);
+  EXPECT_EQ(a.output().scalar_type(), at::kFloat);
+  EXPECT_EQ(a.captured[0].scalar_type(), at::kFloat);
+  // Eight bits of mantissa, some operators deep.
+  expect_close(a.output(), b.output(), 0.03);
+  expect_close(a.captured[0], b.captured[0], 0.03);
+  EXPECT_FALSE(a.output().equal(b.output()));
+}
+
+TEST(Plans, BackwardRulesSeeTheOperatorsThatWereGiven) {
+  const auto whole = shared_model(net());
+  const auto planned = whole->planned({}, PlanSettings{});
+  int seen = 0;
+  Pass pass;
+  pass.differentiate = {parse_hook_point("input")};
+  pass.rules.on("aten::batch_norm", [&](const BackwardCall& call) {
+    ++seen;
+    return call.standard();
+  });
+  const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});
+  const Recording recording = planned->run(inputs, pass);
+  static_cast<void>(recording.gradients(recording.output()));
+  EXPECT_EQ(seen, 2);
+}
+
+TEST(Plans, RealNetworksAreTheSameToRounding) {
+  for (const auto& [name, size] : std::vector<std::pair<std::string, std::vector<std::int64_t>>>{
+           {"cifar10-resnet20.pt", {4, 3, 32, 32}},
+           {"cifar10-resnet20-traced.pt", {4, 3, 32, 32}},
+           {"imagenet-squeezenet1_0.pt", {1, 3, 227, 227}},
+           {"imagenet-mobilenet_v2.pt", {2, 3, 96, 96}}}) {
+    MICROTOME_TEST_DATA_OR_SKIP(file, "models/" + name);
+    const auto whole = std::make_shared<ProgramModel>("net", host::torchscript::load(file),
+                                                      ModelInput{}, at::kCPU);
+    const auto planned = whole->planned({}, PlanSettings{});
+    at::manual_seed(2);
+    const auto inputs = named_inputs(*whole, {at::randn(size)});
+    const at::Tensor expected = whole->run(inputs, {}).output();
+    expect_close(planned->run(inputs, {}).output(), expected, 1e-4);
+    const bool has_norms = name.find("resnet20") != std::string::npos;
+    EXPECT_EQ(planned->plan_report().batch_norms_folded, has_norms ? 19 : 0) << name;
+  }
+}
+
+TEST(Plans, TheModularAdditionNetworkIsTheSameToRounding) {
+  MICROTOME_TEST_DATA_OR_SKIP(file, "models/modular-addition.pt");
+  const auto whole =
+      std::make_shared<ProgramModel>("net", host::torchscript::load(file), ModelInput{}, at::kCPU);
+  const auto planned = whole->planned({}, PlanSettings{});
+  const auto inputs = named_inputs(*whole, {at::randint(0, 59, {16, 3}, at::kLong)});
+  expect_close(planned->run(inputs, {}).output(), whole->run(inputs, {}).output(), 1e-5);
+}
+
+}  // namespace
+}  // namespace microtome::testing
