@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -46,6 +47,10 @@ int main(int argc, char** argv) {
   // them starts.
   setenv("OMP_WAIT_POLICY", "PASSIVE", 0);
   at::set_num_threads(1);
+  // Values of a network come and go by the megabyte. By default each goes back to the system at
+  // once and is given again page by page, which costs as much as a convolution.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   static Cancellation cancellation;
 
   CLI::App app(

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <thread>
 
@@ -80,7 +81,8 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
     if (const auto bytes = model->bytes_per_sample(pass)) {
       const std::int64_t rows = stage.plan.gradients ? runtime.chunk : rows_within(runtime, *model);
       std::cout << ", " << rows << " samples at a time, about "
-                << static_cast<std::int64_t>(*bytes * static_cast<double>(rows) / 1048576 + 1)
+                << static_cast<std::int64_t>(
+                       std::ceil(*bytes * static_cast<double>(rows) / 1048576))
                 << " MiB for each of --jobs";
     }
     std::cout << '\n';

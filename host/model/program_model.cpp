@@ -62,8 +62,14 @@ ProgramModel::ProgramModel(Planned planned)
       outputs_(origin_->outputs_) {}
 
 std::shared_ptr<const ProgramModel> ProgramModel::planned(const std::vector<HookPoint>& hooks,
-                                                          const PlanSettings& settings) const {
+                                                          const PlanSettings& allowed) const {
   const std::lock_guard lock(plans_mutex_);
+  // Where there is nothing to fold, plans that may and may not are the same.
+  PlanSettings settings = allowed;
+  settings.fold_batch_norm =
+      settings.fold_batch_norm &&
+      std::any_of(graph_.nodes.begin(), graph_.nodes.end(),
+                  [](const GraphNode& node) { return node.operation == "aten::batch_norm"; });
   const auto make = [&](const std::set<ValueId>& hooked) {
     Planned result;
     result.origin = shared_from_this();
@@ -177,6 +183,7 @@ std::vector<HookPointInfo> ProgramModel::hook_points() const {
       info.type = known->second.type;
       info.shape = known->second.shape;
     }
+    info.can_cut = index_.is_outermost(site.value) && !index_.changes_lists();
     result.push_back(std::move(info));
   }
   return result;
@@ -233,6 +240,7 @@ HookPointInfo ProgramModel::resolve(const HookPoint& hook) const {
     info.type = known->second.type;
     info.shape = known->second.shape;
   }
+  info.can_cut = index_.is_outermost(found.value) && !index_.changes_lists();
   return info;
 }
 

@@ -40,7 +40,7 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   /// compute alike are one object while one of them lives. Passes with backward rules run the
   /// operators that were given.
   std::shared_ptr<const ProgramModel> planned(const std::vector<HookPoint>& hooks,
-                                              const PlanSettings& settings) const;
+                                              const PlanSettings& allowed) const;
   const PlanReport& plan_report() const { return report_; }
 
   /// Bytes that a pass holds at its peak for each sample; nothing when the model does not say the

@@ -489,7 +489,7 @@ std::shared_ptr<const ProgramModel> PlannedStage::run_by_plan(
       if (!hook.dictionary) used.push_back(hook);
     }
   }
-  return model.planned(used, runtime.plan(plan.tolerates_reduced_precision, plan.any_hook));
+  return model.planned(used, runtime.plan(plan));
 }
 
 const ProgramModel* PlannedPipeline::model(const Connection& connection) const {

@@ -21,7 +21,9 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
   spec.parameter("fold_constants", &RuntimeSettings::fold_constants)
       .doc("what depends on no input is computed once; the same bits");
   spec.parameter("fold_batch_norm", &RuntimeSettings::fold_batch_norm)
-      .doc("into the convolution before it, where that value is not hooked");
+      .doc(
+          "into the convolution before it, where that value is not hooked; auto: for stages that "
+          "take no gradients, as a rounding decides at a ReLU where a gradient goes");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
       .doc("convolutions compute with the channels last in memory");
   spec.parameter("in_place", &RuntimeSettings::in_place)
@@ -31,10 +33,12 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .doc("of values inside of the model, for stages that say that they tolerate it");
 }
 
-PlanSettings RuntimeSettings::plan(bool tolerant, bool any_hook) const {
+PlanSettings RuntimeSettings::plan(const Plan& stage) const {
+  const bool tolerant = stage.tolerates_reduced_precision;
+  const bool* said = std::get_if<bool>(&fold_batch_norm);
   PlanSettings settings;
-  settings.fold_constants = fold_constants && !any_hook;
-  settings.fold_batch_norm = fold_batch_norm && !any_hook;
+  settings.fold_constants = fold_constants && !stage.any_hook;
+  settings.fold_batch_norm = (said != nullptr ? *said : !stage.gradients) && !stage.any_hook;
   settings.channels_last = channels_last;
   settings.in_place = in_place;
   if (tolerant && precision == Precision::bfloat16) settings.precision = at::kBFloat16;
@@ -48,7 +52,7 @@ Value RuntimeSettings::to_value() const {
   value.set("threads", threads);
   value.set("memory", memory);
   value.set("fold_constants", fold_constants);
-  value.set("fold_batch_norm", fold_batch_norm);
+  value.set("fold_batch_norm", ParameterType<Automatic<bool>>::write(fold_batch_norm));
   value.set("channels_last", channels_last);
   value.set("in_place", in_place);
   value.set("precision", static_cast<std::int64_t>(precision));

@@ -13,15 +13,14 @@ struct RuntimeSettings {
   std::int64_t threads = 1;
   std::int64_t memory = 1024;
   bool fold_constants = true;
-  bool fold_batch_norm = true;
+  Automatic<bool> fold_batch_norm;
   bool channels_last = true;
   bool in_place = true;
   Precision precision = Precision::float32;
 
   static void describe(StageSpec<RuntimeSettings>& spec);
-  /// What plans may do for a stage. `tolerant`: it takes values of reduced precision. `any_hook`:
-  /// it may ask for any value of the model, so that each must be made.
-  PlanSettings plan(bool tolerant, bool any_hook) const;
+  /// How the models of a stage with this plan may run.
+  PlanSettings plan(const Plan& stage) const;
   /// With defaults, in the order of the description.
   Value to_value() const;
 };

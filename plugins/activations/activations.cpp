@@ -79,6 +79,7 @@ class Activations final : public StreamingStage<Nothing> {
   Plan plan(const PlanInputs& inputs) const override {
     Plan plan;
     plan.read = Read{.data = "data", .model = "model", .capture = params_.layers, .forward = false};
+    plan.tolerates_reduced_precision = true;
     plan.random = positions_.kind == Positions::Kind::random;
     OutputPlan output{"activations", kind::activations, {}};
     if (params_.layers.empty()) inputs.problems().add({}, "layers: name one hook point at least");

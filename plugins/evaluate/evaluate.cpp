@@ -47,6 +47,7 @@ class Evaluate final : public StreamingStage<Counts> {
 
   Plan plan(const PlanInputs& inputs) const override {
     Plan plan;
+    plan.tolerates_reduced_precision = true;
     plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = true};
     const DatasetInfo* data = inputs.dataset("data");
     if (data != nullptr && data->find(params_.label) == nullptr) {

@@ -11,9 +11,15 @@ namespace {
 /// One batch's path at a hook point, and what is needed to run the model along it.
 class Path {
  public:
+  /// `snapshot`: of the batch, cut at `at`; nullptr: the model runs from its inputs.
   Path(const AttributionInput& input, const HookPoint& at, const TargetScore& score,
-       at::Tensor start, at::Tensor end)
-      : input_(input), at_(at), score_(score), start_(std::move(start)), end_(std::move(end)) {}
+       std::shared_ptr<const Snapshot> snapshot, at::Tensor start, at::Tensor end)
+      : input_(input),
+        at_(at),
+        score_(score),
+        snapshot_(std::move(snapshot)),
+        start_(std::move(start)),
+        end_(std::move(end)) {}
 
   /// Scores [rows] and, when `gradient` is given, the gradients at the point `t` of the path, for
   /// these rows.
@@ -26,10 +32,7 @@ class Path {
     if (gradient != nullptr) pass.differentiate = {at_};
     pass.edits = {{at_, [&point](const at::Tensor&) { return point; }}};
     pass.record_gradients = gradient != nullptr;
-    NamedTensors inputs;
-    for (const auto& [name, value] : input_.inputs)
-      inputs.set(name, value.index_select(0, rows.to(value.device())));
-    const Recording recording = input_.model.run(inputs, pass);
+    const Recording recording = run(rows, pass);
     const at::Tensor scores = score_.rows(rows).score(recording);
     if (gradient != nullptr) *gradient = recording.gradients(scores)[0];
     return scores.detach();
@@ -39,9 +42,20 @@ class Path {
   const at::Tensor& end() const { return end_; }
 
  private:
+  Recording run(const at::Tensor& rows, const Pass& pass) const {
+    // What comes before the hook point is the same at each step.
+    if (snapshot_ != nullptr && rows.size(0) == snapshot_->rows())
+      return input_.model.resume(*snapshot_, pass);
+    NamedTensors inputs;
+    for (const auto& [name, value] : input_.inputs)
+      inputs.set(name, value.index_select(0, rows.to(value.device())));
+    return input_.model.run(inputs, pass);
+  }
+
   const AttributionInput& input_;
   const HookPoint& at_;
   const TargetScore& score_;
+  std::shared_ptr<const Snapshot> snapshot_;
   at::Tensor start_, end_;
 };
 
@@ -162,15 +176,21 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
   const HookPoint& at = common().at;
   Pass plain;
   plain.capture = {at};
+  const bool at_layer =
+      at.module != "pixels" && at.module != "input" && at.module.rfind("input.", 0) != 0;
+  if (at_layer && input.model.resolve(at).can_cut) plain.cuts = {{at}};
   const Recording recording = input.model.run(input.inputs, plain);
   const TargetScore target = target_score(input, recording, context);
   const at::Tensor end = recording.captured[0];
+  const std::shared_ptr<const Snapshot> snapshot =
+      recording.snapshots.empty() ? nullptr : recording.snapshots[0];
   const at::Tensor rows =
       at::arange(input.batch.size(), at::TensorOptions().dtype(at::kLong).device(end.device()));
 
   at::Tensor values, delta, steps, converged, score;
   for (std::size_t i = 0; i < baselines_.size(); ++i) {
-    const Path path(input, at, target, start_of_path(input, baselines_[i], i, end, context), end);
+    const Path path(input, at, target, snapshot,
+                    start_of_path(input, baselines_[i], i, end, context), end);
     score = path.evaluate(1, rows, nullptr).to(at::kDouble);
     const at::Tensor difference = score - path.evaluate(0, rows, nullptr).to(at::kDouble);
     const auto* fixed = std::get_if<std::int64_t>(&params_.steps);

@@ -1,26 +1,14 @@
 #include "microtome/metric.h"
 
 #include <algorithm>
+#include <boost/math/distributions/normal.hpp>
+#include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
 namespace microtome {
 namespace {
-
-/// Quantile of the standard normal distribution by bisection of its distribution function.
-double normal_quantile(double probability) {
-  double low = -40, high = 40;
-  for (int i = 0; i < 200; ++i) {
-    const double middle = (low + high) / 2;
-    (0.5 * std::erfc(-middle / std::sqrt(2.0)) < probability ? low : high) = middle;
-  }
-  return (low + high) / 2;
-}
-
-}  // namespace
-
-namespace {
 Interval wilson(double p, double count, double level, std::string method) {
-  const double z = normal_quantile(0.5 + level / 2);
+  const double z = boost::math::quantile(boost::math::normal(), 0.5 + level / 2);
   const double scale = 1 + z * z / count;
   const double centre = (p + z * z / (2 * count)) / scale;
   const double half = z / scale * std::sqrt(p * (1 - p) / count + z * z / (4 * count * count));
@@ -28,6 +16,18 @@ Interval wilson(double p, double count, double level, std::string method) {
           level, std::move(method)};
 }
 }  // namespace
+
+std::optional<Interval> mean_interval(double sum, double sum_of_squares, std::int64_t n,
+                                      double level) {
+  if (n < 2) return std::nullopt;
+  const auto count = static_cast<double>(n);
+  const double mean = sum / count;
+  const double variance = std::max(0.0, (sum_of_squares - sum * mean) / (count - 1));
+  const boost::math::students_t distribution(count - 1);
+  const double half =
+      boost::math::quantile(distribution, 0.5 + level / 2) * std::sqrt(variance / count);
+  return Interval{mean - half, mean + half, level, "Student t"};
+}
 
 Interval wilson_interval(std::int64_t successes, std::int64_t n, double level) {
   if (n <= 0) return {0, 1, level, "Wilson"};

@@ -86,6 +86,9 @@ TEST(Program, AStageAloneOrBesideOthersOrHalfCachedGivesTheSameBytes) {
   const auto file = world.write_pipeline(three_stages);
   ASSERT_EQ(run_program({"run", file.string(), "-q"}, world.path() / "all").status, 0);
   const auto all = results(world.path() / "all");
+  // One pass served them; what it is served by changes no stage's bytes.
+  const Value together = manifest(world.path() / "all").at("stages").at("accuracy").at("ran_with");
+  EXPECT_EQ(together.as_list().size(), 3U);
   ASSERT_EQ(run_program({"run", file.string(), "-q", "--only", "ig[baseline=noise]"},
                         world.path() / "alone")
                 .status,
@@ -98,6 +101,27 @@ TEST(Program, AStageAloneOrBesideOthersOrHalfCachedGivesTheSameBytes) {
   const auto said = manifest(world.path() / "alone");
   EXPECT_EQ(said.at("stages").at("ig[baseline=noise]").at("cached"), Value(true));
   EXPECT_EQ(said.at("stages").at("accuracy").at("cached"), Value(false));
+}
+
+TEST(Program, AModelThatNeedsMoreMemoryThanTheRunAllowsGoesInParts) {
+  const SmallWorld world(300);
+  const auto file = world.write_pipeline(three_stages);
+  ASSERT_EQ(run_program({"run", file.string(), "-q"}, world.path() / "whole").status, 0);
+  // A sample's values are some kilobytes: 1 MiB holds less than the 600 samples.
+  const auto little = run_program(
+      {"check", file.string(), "--set", "runtime.memory=1", "--set", "runtime.chunk=4096"},
+      world.path());
+  EXPECT_EQ(little.status, 0) << little.errors;
+  EXPECT_THAT(little.output, HasSubstr("512 samples at a time, about 1 MiB for each of --jobs"));
+  ASSERT_EQ(run_program({"run", file.string(), "-q", "--set", "runtime.memory=1", "--set",
+                         "runtime.chunk=4096"},
+                        world.path() / "parts")
+                .status,
+            0);
+  const fs::path acts = "runs/small/latest/stages/acts/activations";
+  const auto whole = read_safetensors(world.path() / "whole" / acts / "conv.safetensors");
+  const auto parts = read_safetensors(world.path() / "parts" / acts / "conv.safetensors");
+  EXPECT_TRUE(at::allclose(whole.at("conv"), parts.at("conv"), 1e-5, 1e-6));
 }
 
 TEST(Program, AFailedStageFailsAlone) {
@@ -276,9 +300,9 @@ TEST(Program, CheckPluginsSchemaLayersAndDoctor) {
     uses.insert(stage.at("properties").at("uses").at("const").as_string());
   // All stage types but the source of samples, which is none.
   EXPECT_THAT(uses,
-              ::testing::UnorderedElementsAre("activation_maximization", "activations", "evaluate",
-                                              "integrated_gradients", "linear_probe", "pca",
-                                              "top_activations", "train_classifier"));
+              ::testing::UnorderedElementsAre("ablate", "activation_maximization", "activations",
+                                              "evaluate", "integrated_gradients", "linear_probe",
+                                              "pca", "top_activations", "train_classifier"));
   const auto layers = run_program(
       {"layers", world.model().string(), "--input", "x=1x3x8x8", "--verify"}, world.path());
   EXPECT_EQ(layers.status, 0) << layers.errors;

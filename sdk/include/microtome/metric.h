@@ -33,6 +33,11 @@ struct Metric {
   Value to_value() const;
 };
 
+/// Interval of a mean by Student's t distribution; nothing for less than two values. `sum` and
+/// `sum_of_squares` are those of the values.
+std::optional<Interval> mean_interval(double sum, double sum_of_squares, std::int64_t n,
+                                      double level = 0.95);
+
 /// Wilson score interval of `successes` of `n` (Wilson 1927). n = 0 gives [0, 1].
 Interval wilson_interval(std::int64_t successes, std::int64_t n, double level = 0.95);
 

@@ -1,0 +1,398 @@
+#include "ablate.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <optional>
+
+namespace ablate {
+
+using namespace microtome;
+
+namespace {
+
+constexpr std::uint64_t donor_stream = 0;
+constexpr std::int64_t chunks_at_once = 64;  ///< that are computed before their rows are written
+constexpr std::size_t most_rows = 64;        ///< of the table, and metrics
+
+HookPoint whole(HookPoint hook) {
+  hook.selector = {};
+  return hook;
+}
+
+/// How many entries an axis of the value has.
+std::int64_t axis_size(const HookPointInfo& info, const std::string& axis) {
+  if (info.shape.empty())
+    throw Error("the shape at \"" + info.name +
+                "\" is not known, so `each` can't be; give the model input: {size: ...}");
+  if (axis == "unit") {
+    return std::accumulate(info.shape.begin() + 1, info.shape.end(), std::int64_t{1},
+                           std::multiplies<>());
+  }
+  const std::int64_t dimension = axis_dimension(axis, static_cast<std::int64_t>(info.shape.size()),
+                                                c10::isIntegralType(info.type, false));
+  return info.shape.at(static_cast<std::size_t>(dimension));
+}
+
+std::string site_text(const std::vector<HookPoint>& site) {
+  std::string text;
+  for (const HookPoint& hook : site) text += (text.empty() ? "" : " + ") + hook.text();
+  return text;
+}
+
+std::vector<std::int64_t> chunk_positions(std::int64_t chunk, std::int64_t size,
+                                          std::int64_t samples) {
+  std::vector<std::int64_t> positions(
+      static_cast<std::size_t>(std::min(size, samples - chunk * size)));
+  std::iota(positions.begin(), positions.end(), chunk * size);
+  return positions;
+}
+
+/// Sums over samples of one column of effects.
+struct Sums {
+  double effect = 0, square = 0;
+  std::int64_t changed = 0;
+};
+
+}  // namespace
+
+/// What all chunks share.
+struct Ablate::Work {
+  const Model& model;
+  const Dataset& data;
+  Context& context;
+  std::vector<Site> sites;
+  std::vector<HookPoint> places;                   ///< whole values, each once
+  std::vector<HookPoint> cuts;                     ///< those among them that runs go on from
+  std::vector<std::optional<std::size_t>> cut_of;  ///< by site; nothing: it runs whole
+  std::vector<at::Tensor> means;                   ///< by place
+  std::vector<std::int64_t> donors;                ///< by sample
+  Directions directions;
+
+  /// The place of the hook's value in a list; its end when it is not there.
+  static std::size_t place_in(const std::vector<HookPoint>& list, const HookPoint& hook) {
+    const auto found = std::find_if(list.begin(), list.end(), [&](const HookPoint& place) {
+      return place.site() == hook.site();
+    });
+    return static_cast<std::size_t>(found - list.begin());
+  }
+};
+
+/// Of a chunk.
+struct Ablate::Effects {
+  std::vector<std::string> ids;
+  at::Tensor clean;    ///< [n]
+  at::Tensor effect;   ///< [n, sites]
+  at::Tensor changed;  ///< [n, sites] bool: another class is predicted; undefined without classes
+  at::Tensor outputs;  ///< [n, sites, ...]
+};
+
+void Ablate::describe(StageSpec<Params>& spec) {
+  spec.summary("What a score loses when values of the network are replaced, one place at a time.");
+  spec.details(
+      "Each sample runs once as it is; from the places that are replaced, only what comes after is "
+      "computed again. The effect is the score with the replacement less the clean score, so that "
+      "replacing a value by itself gives exactly 0. The class of the target is that of the clean "
+      "run.");
+  spec.paper(
+      "Morcos, Barrett, Rabinowitz, Botvinick 2018, On the importance of single directions for "
+      "generalization (arXiv 1803.06959)");
+  spec.paper(
+      "Chan et al. 2022, Causal scrubbing, for resample (replacing by the value on another "
+      "sample)");
+  spec.input("model", {kind::model}).doc("the network");
+  spec.input("data", {kind::dataset}).doc("the samples");
+  spec.output("effects", kind::metrics)
+      .doc("`effect` [N, places], `clean` [N], and for each place `mean_effect`, `low`, `high`");
+  spec.parameter("at", &Params::at)
+      .required()
+      .of("model")
+      .doc("where: each in turn; a selector takes a part of the value");
+  spec.parameter("each", &Params::each)
+      .doc("an axis (c, head, token, unit): each of its entries in turn, at each place");
+  spec.parameter("together", &Params::together).doc("all places in one run, not each in turn");
+  spec.parameter("with", &Params::with)
+      .choices({"zero", "mean", "resample", "value"})
+      .doc(
+          "what stands in the value's place: 0, its mean over the samples, its value on another "
+          "sample at random, or the number `value`");
+  spec.parameter("value", &Params::value).doc("for with: value");
+  spec.parameter("target", &Params::target).doc("the score that is measured");
+  spec.parameter("outputs", &Params::outputs)
+      .doc("also write the change of the model's whole output, `outputs` [N, places, ...]");
+}
+
+Plan Ablate::plan(const PlanInputs& inputs) const {
+  Plan plan;
+  plan.random = params_.with == Replacement::resample;
+  Problems& problems = inputs.problems();
+  if (params_.at.empty()) problems.add({}, "at: name one hook point at least");
+  if (params_.together && !params_.each.empty())
+    problems.add({}, "together and each exclude each other");
+  std::int64_t count = 0;
+  for (const HookPoint& hook : params_.at) {
+    const auto info = inputs.resolve("model", hook);
+    if (!info) continue;
+    if (!info->tensor || !c10::isFloatingType(info->type))
+      problems.add(hook.location, "the value at \"" + hook.text() + "\" is no real number");
+    if (hook.selector.direction)
+      problems.add(hook.location, "a direction can't be replaced yet; name the whole value");
+    if (!params_.each.empty() && !hook.selector.empty())
+      problems.add(hook.location, "with `each` a place has no selector of its own");
+    if (params_.each.empty()) {
+      ++count;
+      continue;
+    }
+    try {
+      count += axis_size(*info, params_.each);
+    } catch (const Error& error) {
+      problems.add(hook.location, error.what());
+    }
+  }
+  inputs.check_target("model", "data", params_.target);
+  if (params_.together) count = 1;
+  OutputPlan effects{"effects", kind::metrics, {}};
+  effects.tensors = {{"effect", at::kFloat, {-1, count}, true},
+                     {"clean", at::kFloat, {-1}, true},
+                     {"mean_effect", at::kFloat, {count}, false},
+                     {"low", at::kFloat, {count}, false},
+                     {"high", at::kFloat, {count}, false}};
+  plan.outputs.push_back(std::move(effects));
+  return plan;
+}
+
+std::vector<Ablate::Site> Ablate::sites(const Model& model) const {
+  if (params_.together) return {params_.at};
+  std::vector<Site> sites;
+  for (const HookPoint& hook : params_.at) {
+    if (params_.each.empty()) {
+      sites.push_back({hook});
+      continue;
+    }
+    const std::int64_t count = axis_size(model.resolve(hook), params_.each);
+    for (std::int64_t i = 0; i < count; ++i) {
+      sites.push_back({hook});
+      sites.back()[0].selector.axes = {{params_.each, {i}}};
+    }
+  }
+  return sites;
+}
+
+std::vector<at::Tensor> Ablate::means(const Work& work) const {
+  const std::int64_t samples = work.data.info().size, size = work.context.chunk_size();
+  const std::int64_t chunks = (samples + size - 1) / size;
+  std::vector<at::Tensor> sums(work.places.size());
+  for (std::int64_t block = 0; block < chunks; block += chunks_at_once) {
+    const std::int64_t count = std::min(chunks_at_once, chunks - block);
+    std::vector<std::vector<at::Tensor>> parts(static_cast<std::size_t>(count));
+    work.context.parallel_for(count, [&](std::int64_t k) {
+      const Batch batch = work.data.load(chunk_positions(block + k, size, samples));
+      Pass pass;
+      pass.capture = work.places;
+      pass.outputs = false;
+      const Recording recording = work.model.run(work.context.bind("model", batch), pass);
+      for (const at::Tensor& value : recording.captured)
+        parts[static_cast<std::size_t>(k)].push_back(value.to(at::kDouble).sum(0));
+    });
+    // In the order of the chunks, so that the sum does not depend on who was first.
+    for (const auto& part : parts) {
+      for (std::size_t i = 0; i < sums.size(); ++i)
+        sums[i] = sums[i].defined() ? sums[i] + part[i] : part[i];
+    }
+  }
+  for (at::Tensor& sum : sums) sum = sum / static_cast<double>(samples);
+  return sums;
+}
+
+Ablate::Effects Ablate::effects(const Work& work,
+                                const std::vector<std::int64_t>& positions) const {
+  const Batch batch = work.data.load(positions);
+  const NamedTensors inputs = work.context.bind("model", batch);
+  Pass plain;
+  if (params_.target.hook) plain.capture = {*params_.target.hook};
+  plain.directions = work.directions;
+  for (const HookPoint& cut : work.cuts) plain.cuts.push_back({cut});
+  const Recording clean = work.model.run(inputs, plain);
+  const at::Tensor direction =
+      params_.target.direction ? work.context.direction(*params_.target.direction) : at::Tensor();
+  const TargetScore target(params_.target, clean, batch, direction);
+  const bool on_outputs = target.capture().empty();
+
+  std::vector<at::Tensor> donated;
+  if (params_.with == Replacement::resample) {
+    std::vector<std::int64_t> donors;
+    donors.reserve(positions.size());
+    for (const std::int64_t position : positions)
+      donors.push_back(work.donors[static_cast<std::size_t>(position)]);
+    Pass pass;
+    pass.capture = work.places;
+    pass.outputs = false;
+    donated = work.model.run(work.context.bind("model", work.data.load(donors)), pass).captured;
+  }
+  const auto replaced = [&](const HookPoint& hook, const at::Tensor& part) -> at::Tensor {
+    const std::size_t place = Work::place_in(work.places, hook);
+    switch (params_.with) {
+      case Replacement::zero:
+        return at::zeros_like(part);
+      case Replacement::value:
+        return at::full_like(part, params_.value);
+      case Replacement::mean:
+        return select(work.means[place].unsqueeze(0), hook.selector)
+            .expand_as(part)
+            .to(part.options())
+            .contiguous();
+      case Replacement::resample:
+        return select(donated[place], hook.selector);
+    }
+    throw Error("no such replacement");
+  };
+
+  Effects result;
+  result.ids = batch.ids;
+  result.clean = target.score(clean).to(at::kFloat).cpu();
+  std::vector<at::Tensor> effect, changed, outputs;
+  const bool has_classes = on_outputs && clean.output(params_.target.output).dim() == 2;
+  for (std::size_t s = 0; s < work.sites.size(); ++s) {
+    work.context.check_cancelled();
+    Pass pass;
+    pass.capture = target.capture();
+    pass.directions = work.directions;
+    for (const HookPoint& hook : work.sites[s])
+      pass.edits.push_back(
+          {hook, [&, hook](const at::Tensor& part) { return replaced(hook, part); }});
+    const std::optional<std::size_t> cut = work.cut_of[s];
+    const Recording patched =
+        cut ? work.model.resume(*clean.snapshots[*cut], pass) : work.model.run(inputs, pass);
+    effect.push_back(target.score(patched).to(at::kFloat).cpu() - result.clean);
+    if (has_classes) {
+      changed.push_back((patched.output(params_.target.output).argmax(1) !=
+                         clean.output(params_.target.output).argmax(1))
+                            .cpu());
+    }
+    if (params_.outputs)
+      outputs.push_back(
+          (patched.output(params_.target.output) - clean.output(params_.target.output)).cpu());
+  }
+  result.effect = at::stack(effect, 1);
+  if (has_classes) result.changed = at::stack(changed, 1);
+  if (params_.outputs) result.outputs = at::stack(outputs, 1);
+  return result;
+}
+
+void Ablate::run(Context& context) const {
+  const Model& model = context.model("model");
+  const Dataset& data = context.dataset("data");
+  const std::int64_t samples = data.info().size, size = context.chunk_size();
+  const std::int64_t chunks = (samples + size - 1) / size;
+  Work work{model, data, context, sites(model), {}, {}, {}, {}, {}, context.directions()};
+  for (const HookPoint& hook : params_.at) {
+    if (Work::place_in(work.places, hook) < work.places.size()) continue;
+    work.places.push_back(whole(hook));
+    // Several places at once, and places in branches or loops, run whole.
+    if (!params_.together && model.resolve(whole(hook)).can_cut) work.cuts.push_back(whole(hook));
+  }
+  for (const Site& site : work.sites) {
+    const std::size_t cut = Work::place_in(work.cuts, site[0]);
+    work.cut_of.push_back(cut < work.cuts.size() ? std::optional(cut) : std::nullopt);
+  }
+  if (params_.with == Replacement::mean) work.means = means(work);
+  if (params_.with == Replacement::resample) {
+    if (samples < 2) throw Error("with: resample needs two samples at least");
+    // Along a random circle, so that no sample is its own donor.
+    const at::Tensor circle =
+        at::randperm(samples, context.generator(donor_stream), at::kLong).contiguous();
+    const auto* order = circle.data_ptr<std::int64_t>();
+    work.donors.resize(static_cast<std::size_t>(samples));
+    for (std::int64_t i = 0; i < samples; ++i)
+      work.donors[static_cast<std::size_t>(order[i])] = order[(i + 1) % samples];
+  }
+
+  ArtifactWriter& writer = context.output("effects");
+  std::vector<Sums> sums(work.sites.size());
+  bool has_classes = false;
+  for (std::int64_t block = 0; block < chunks; block += chunks_at_once) {
+    const std::int64_t count = std::min(chunks_at_once, chunks - block);
+    std::vector<Effects> parts(static_cast<std::size_t>(count));
+    context.parallel_for(count, [&](std::int64_t k) {
+      parts[static_cast<std::size_t>(k)] = effects(work, chunk_positions(block + k, size, samples));
+    });
+    for (const Effects& part : parts) {
+      writer.append("effect", part.effect);
+      writer.append("clean", part.clean);
+      if (part.outputs.defined()) writer.append("outputs", part.outputs);
+      writer.append_ids(part.ids);
+      const at::Tensor exact = part.effect.to(at::kDouble);
+      const at::Tensor sum = exact.sum(0), square = exact.square().sum(0);
+      has_classes = part.changed.defined();
+      const at::Tensor changed = has_classes ? part.changed.sum(0) : at::Tensor();
+      for (std::size_t s = 0; s < sums.size(); ++s) {
+        const auto at = static_cast<std::int64_t>(s);
+        sums[s].effect += sum[at].item<double>();
+        sums[s].square += square[at].item<double>();
+        if (has_classes) sums[s].changed += changed[at].item<std::int64_t>();
+      }
+    }
+    context.progress(std::min((block + count) * size, samples), samples);
+  }
+
+  std::vector<double> mean, low, high;
+  Value names = Value::list();
+  for (std::size_t s = 0; s < sums.size(); ++s) {
+    const auto interval = mean_interval(sums[s].effect, sums[s].square, samples);
+    mean.push_back(sums[s].effect / static_cast<double>(samples));
+    low.push_back(interval ? interval->low : mean.back());
+    high.push_back(interval ? interval->high : mean.back());
+    names.push_back(site_text(work.sites[s]));
+  }
+  writer.tensor("mean_effect", at::tensor(mean).to(at::kFloat));
+  writer.tensor("low", at::tensor(low).to(at::kFloat));
+  writer.tensor("high", at::tensor(high).to(at::kFloat));
+  writer.metadata("places", names);
+  writer.metadata("target", Value(params_.target.text()));
+
+  // The largest effects, in the order of the places.
+  std::vector<std::size_t> shown(sums.size());
+  std::iota(shown.begin(), shown.end(), std::size_t{0});
+  std::stable_sort(shown.begin(), shown.end(), [&](std::size_t a, std::size_t b) {
+    return std::abs(mean[a]) > std::abs(mean[b]);
+  });
+  shown.resize(std::min(shown.size(), most_rows));
+  std::sort(shown.begin(), shown.end());
+  Value::List rows;
+  for (const std::size_t s : shown) {
+    Metric metric;
+    metric.name = "mean_effect";
+    metric.value = mean[s];
+    metric.unit = "score";
+    metric.interval = mean_interval(sums[s].effect, sums[s].square, samples);
+    metric.n = samples;
+    metric.resampling_unit = "sample";
+    metric.chance = 0;
+    metric.null_description = "the value replaced by itself";
+    metric.details.set("at", site_text(work.sites[s]));
+    writer.metric(metric);
+    Value::List row{Value(site_text(work.sites[s])), Value(mean[s]), Value(low[s]), Value(high[s])};
+    if (has_classes)
+      row.emplace_back(static_cast<double>(sums[s].changed) / static_cast<double>(samples));
+    rows.emplace_back(std::move(row));
+  }
+  std::vector<std::string> columns{"place", "mean effect", "low", "high"};
+  if (has_classes) columns.emplace_back("predictions changed");
+  if (sums.size() > 1) {
+    View line{View::Type::line,
+              "Mean effect",
+              "Of replacing each place in turn on the score of the target, in the order of the "
+              "places; 0 is no effect.",
+              {"mean_effect"},
+              Value()};
+    line.options.set("x", "place");
+    line.options.set("y", "change of the score");
+    writer.view(std::move(line));
+  }
+  writer.view(table_view("Effect of each place", columns, std::move(rows),
+                         shown.size() < sums.size()
+                             ? "The places with the largest effects; intervals of the mean at 95 %."
+                             : "Intervals of the mean at 95 %."));
+}
+
+}  // namespace ablate
