@@ -28,6 +28,7 @@ struct RunArguments {
   std::string device = "cpu";
   std::optional<std::string> only;
   bool fresh = false;
+  bool profile = false;
   std::string runs = "runs";
   std::string store;
   JournalOptions journal;

@@ -78,6 +78,8 @@ int main(int argc, char** argv) {
   run->add_option("--only", arguments.only, "run this stage, and what it needs")
       ->type_name("STAGE");
   run->add_flag("--fresh", arguments.fresh, "compute again what is in the store");
+  run->add_flag("--profile", arguments.profile,
+                "write where the time goes: profile.json for Perfetto, profile.txt to read");
   run->add_option("--runs", arguments.runs, "folder for run folders")
       ->capture_default_str()
       ->type_name("DIR");

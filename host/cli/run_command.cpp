@@ -131,6 +131,7 @@ ExitStatus run_command(const RunArguments& arguments, Catalog& catalog,
   options.device = parse_device(arguments.device);
   options.only = arguments.only;
   options.fresh = arguments.fresh;
+  options.profile = arguments.profile;
   options.runs = arguments.runs;
   options.store =
       arguments.store.empty() ? Store::default_root() : std::filesystem::path(arguments.store);

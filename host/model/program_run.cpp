@@ -162,6 +162,7 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
   const PreparedPass prepared = prepare(pass, ids, nullptr, live);
   if (!pass.cuts.empty()) layout(ordered);
   const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
+  const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
                 rows);
 }
@@ -177,6 +178,7 @@ Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
   for (const auto& [id, value] : snapshot->values()) ids.push_back(id);
   std::vector<std::vector<ValueId>> live;
   const PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
+  const WatchedSlice watched(root().watch_, "resume");
   return finish(interpret(program_, snapshot->values(), prepared, root().check_, root().watch_),
                 pass, live, snapshot->rows());
 }

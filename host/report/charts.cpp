@@ -97,6 +97,27 @@ struct Range {
   bool empty() const { return low > high; }
 };
 
+/// Where a value of an interval chart stands.
+struct Stand {
+  double at, middle, space;
+};
+
+void draw_measured(Frame& frame, const Measured& one, const Stand& stand, std::size_t series,
+                   const Scale& y) {
+  const std::string at = decimal(stand.at);
+  if (one.low && one.high)
+    frame.add("<line stroke=\"" + std::string(colour(series)) + "\" stroke-width=\"2\" x1=\"" + at +
+              "\" x2=\"" + at + "\" y1=\"" + decimal(y(*one.low)) + "\" y2=\"" +
+              decimal(y(*one.high)) + "\"/>");
+  frame.add("<circle r=\"4.5\" fill=\"" + std::string(colour(series)) + "\" cx=\"" + at +
+            "\" cy=\"" + decimal(y(one.value)) + "\"><title>" + escape(one.name) + ": " +
+            number(one.value) + "</title></circle>");
+  if (one.chance)
+    frame.add("<line class=\"chance\" x1=\"" + decimal(stand.middle - stand.space * 0.3) +
+              "\" x2=\"" + decimal(stand.middle + stand.space * 0.3) + "\" y1=\"" +
+              decimal(y(*one.chance)) + "\" y2=\"" + decimal(y(*one.chance)) + "\"/>");
+}
+
 std::string nothing() { return "<p class=\"note\">There is no finite number to draw.</p>"; }
 
 }  // namespace
@@ -144,37 +165,37 @@ std::string scatter_chart(const Axes& axes, const Points& points) {
   return frame.done() + (points.group_names.empty() ? "" : legend(points.group_names));
 }
 
-std::string interval_chart(const Axes& axes, const std::vector<Measured>& values) {
+std::string interval_chart(const Axes& axes, const std::vector<MeasuredSeries>& series) {
   Range ys;
-  for (const Measured& one : values) {
-    ys.take(one.value);
-    for (const auto& edge : {one.low, one.high, one.chance}) {
-      if (edge) ys.take(*edge);
+  std::size_t places = 0;
+  for (const MeasuredSeries& one : series) {
+    places = std::max(places, one.values.size());
+    for (const Measured& value : one.values) {
+      ys.take(value.value);
+      for (const auto& edge : {value.low, value.high, value.chance}) {
+        if (edge) ys.take(*edge);
+      }
     }
   }
   if (ys.empty()) return nothing();
-  const Scale x(-0.5, static_cast<double>(values.size()) - 0.5, left, width - right);
+  const Scale x(-0.5, static_cast<double>(places) - 0.5, left, width - right);
   const Scale y(ys.low, ys.high, height - bottom, top);
-  const double space = (width - right - left) / static_cast<double>(values.size());
+  const double space = (width - right - left) / static_cast<double>(places);
   Frame frame(axes, x, y, false);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double middle = left + space * (static_cast<double>(i) + 0.5);
-    const std::string at = decimal(middle);
-    const Measured& one = values[i];
-    if (one.low && one.high)
-      frame.add("<line stroke=\"" + std::string(colour(0)) + "\" stroke-width=\"2\" x1=\"" + at +
-                "\" x2=\"" + at + "\" y1=\"" + decimal(y(*one.low)) + "\" y2=\"" +
-                decimal(y(*one.high)) + "\"/>");
-    frame.add("<circle r=\"4.5\" fill=\"" + std::string(colour(0)) + "\" cx=\"" + at + "\" cy=\"" +
-              decimal(y(one.value)) + "\"><title>" + escape(one.name) + ": " + number(one.value) +
-              "</title></circle>");
-    if (one.chance)
-      frame.add("<line class=\"chance\" x1=\"" + decimal(middle - space * 0.3) + "\" x2=\"" +
-                decimal(middle + space * 0.3) + "\" y1=\"" + decimal(y(*one.chance)) + "\" y2=\"" +
-                decimal(y(*one.chance)) + "\"/>");
-    frame.label(middle, height - bottom + 16, "middle", one.name);
+  std::vector<std::string> names;
+  for (std::size_t k = 0; k < series.size(); ++k) {
+    names.push_back(series[k].name);
+    // Beside each other, in the middle of the name's space.
+    const double beside = (static_cast<double>(k) + 1) / (static_cast<double>(series.size()) + 1);
+    for (std::size_t i = 0; i < series[k].values.size(); ++i) {
+      const double start = left + space * static_cast<double>(i);
+      const double at = series.size() == 1 ? start + space / 2 : start + space * beside;
+      draw_measured(frame, series[k].values[i], {at, start + space / 2, space}, k, y);
+      if (k == 0)
+        frame.label(start + space / 2, height - bottom + 16, "middle", series[k].values[i].name);
+    }
   }
-  return frame.done();
+  return frame.done() + (series.size() > 1 ? legend(names) : "");
 }
 
 }  // namespace microtome::host::report

@@ -32,6 +32,12 @@ struct Measured {
   double value = 0;
   std::optional<double> low, high, chance;
 };
-std::string interval_chart(const Axes& axes, const std::vector<Measured>& values);
+/// Values side by side over the same names, such as a measure and its baselines; named in the
+/// legend when there are several.
+struct MeasuredSeries {
+  std::string name;
+  std::vector<Measured> values;
+};
+std::string interval_chart(const Axes& axes, const std::vector<MeasuredSeries>& series);
 
 }  // namespace microtome::host::report

@@ -133,8 +133,17 @@ class Page {
     std::string html;
     for (const std::string& name : order) {
       if (by_name[name].size() != ids.size()) continue;
+      // `accuracy_of_pixels` stands beside `accuracy`, which it is a baseline of.
+      const auto of = name.find("_of_");
+      if (of != std::string::npos && by_name.contains(name.substr(0, of))) continue;
+      std::vector<MeasuredSeries> series{{name, by_name[name]}};
+      for (const std::string& other : order) {
+        if (other.starts_with(name + "_of_") && by_name[other].size() == ids.size())
+          series.push_back({other.substr(name.size() + 4), by_name[other]});
+      }
+      for (MeasuredSeries& one : series) std::replace(one.name.begin(), one.name.end(), '_', ' ');
       html += "<section class=\"view\"><h4>" + escape(name) + "</h4>" +
-              interval_chart({name, "", name}, by_name[name]) + "</section>";
+              interval_chart({name, "", name}, series) + "</section>";
     }
     if (!html.empty())
       html = "<div class=\"views\">" + html +

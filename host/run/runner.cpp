@@ -50,8 +50,9 @@ class PipelineRun {
         store_(options.store),
         folder_(options.runs, planned.pipeline.name),
         slots_(options.jobs),
+        profile_(options.profile ? std::make_unique<Profile>() : nullptr),
         environment_{planned,      options.device, options.jobs, slots_,
-                     cancellation, journal,        made_models_},
+                     cancellation, journal,        made_models_, profile_.get()},
         records_(planned.stages.size()) {
     journal_.write_to(folder_.path() / "log.jsonl");
     store_.sweep();
@@ -63,7 +64,14 @@ class PipelineRun {
     for (const PlannedStage& stage : planned.stages)
       plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
     choose();
+    for (const auto& [name, open] : planned.resources.models) open.model->set_watch(profile_.get());
   }
+
+  ~PipelineRun() {
+    for (const auto& [name, open] : planned_.resources.models) open.model->set_watch(nullptr);
+  }
+  PipelineRun(const PipelineRun&) = delete;
+  PipelineRun& operator=(const PipelineRun&) = delete;
 
   RunSummary run(const std::function<void()>& leave) {
     {
@@ -108,6 +116,7 @@ class PipelineRun {
     const RunResult result = cancellation_.is_cancelled() ? RunResult::interrupted
                              : failed                     ? RunResult::failed
                                                           : RunResult::done;
+    if (profile_) profile_->write(folder_.path(), options_.jobs);
     store_.sync();
     store_.sweep();
     const std::lock_guard lock(mutex_);
@@ -393,6 +402,7 @@ class PipelineRun {
   RunFolder folder_;
   ComputeSlots slots_;
   MadeModels made_models_;
+  std::unique_ptr<Profile> profile_;
   RunEnvironment environment_;
   std::mutex mutex_;  ///< of `records_` and the manifest
   std::vector<StageRecord> records_;
@@ -408,9 +418,8 @@ class PipelineRun {
 RunSummary run_pipeline(const PlannedPipeline& planned, Catalog& catalog, const RunOptions& options,
                         Cancellation& cancellation, Journal& journal,
                         const std::function<void()>& leave) {
-  for (const auto& [name, open] : planned.resources.models) {
+  for (const auto& [name, open] : planned.resources.models)
     open.model->set_check([&cancellation] { cancellation.check(); });
-  }
   return PipelineRun(planned, catalog, options, cancellation, journal).run(leave);
 }
 

@@ -16,6 +16,7 @@ struct RunOptions {
   at::Device device = at::kCPU;
   std::optional<std::string> only;  ///< this stage and what it needs
   bool fresh = false;               ///< compute again what is in the store
+  bool profile = false;             ///< write where the time goes
   std::filesystem::path runs = "runs";
   std::filesystem::path store;
 };

@@ -69,7 +69,7 @@ const std::shared_ptr<const ProgramModel>& StageContext::planned_model(const std
         torchscript::load(inputs_.at(port).at(0) / model_file_name),
         torchscript::read_model_input(made.metadata().at("input")), run_.device);
     opened->set_check([&run = run_] { run.cancellation.check(); });
-    opened->set_watch(run_.watch);
+    opened->set_watch(run_.profile);
     return opened;
   });
   return model = stage().run_by_plan(*whole, port, run_.planned.pipeline.runtime);

@@ -9,6 +9,7 @@
 #include "host/run/cancellation.h"
 #include "host/run/journal.h"
 #include "host/run/lanes.h"
+#include "host/run/profile.h"
 #include "host/store/artifact_folder.h"
 #include "microtome/context.h"
 
@@ -39,7 +40,7 @@ struct RunEnvironment {
   Cancellation& cancellation;
   Journal& journal;
   MadeModels& made_models;
-  OperatorWatch* watch = nullptr;  ///< of all operators; nullptr: nobody looks
+  Profile* profile = nullptr;  ///< nullptr: nobody looks
 };
 
 /// The context of one running stage.

@@ -197,6 +197,7 @@ class Stream {
   void decode(Work& work) {
     run_.cancellation.check();
     const ComputeSlots::Slot slot(run_.slots);
+    const ProfileSpan span(run_.profile, "chunk", "decode");
     work.batch = load_batch(data_, work.positions, &work.skipped);
   }
 
@@ -206,6 +207,7 @@ class Stream {
     work.states.resize(members_.size());
     if (work.batch.size() == 0) return;
     const ComputeSlots::Slot slot(run_.slots);
+    const ProfileSpan span(run_.profile, "chunk", "compute");
     NamedTensors inputs;
     if (model_ != nullptr) inputs = first_.context->bind(read_.model, work.batch);
     const bool runs = model_ != nullptr && (pass_.outputs || !pass_.capture.empty());
@@ -264,6 +266,7 @@ class Stream {
 
   void collect(Work& work) {
     run_.cancellation.check();
+    const ProfileSpan span(run_.profile, "chunk", "write");
     done_ += static_cast<std::int64_t>(work.positions.size());
     for (std::size_t i = 0; i < members_.size(); ++i) {
       Member& member = *members_[i];
@@ -309,6 +312,9 @@ class Stream {
 /// Runs the members' pass, or the one stage that drives itself.
 void run_members(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>& members) {
   try {
+    std::string names;
+    for (const auto& member : members) names += (names.empty() ? "" : ", ") + member->stage->id;
+    const ProfileSpan span(run.profile, "stage", names);
     if (members[0]->stage->plan.read) {
       Stream(run, members).run();
     } else {

@@ -126,7 +126,7 @@ at::Tensor stratified_folds(const at::Tensor& classes, std::int64_t folds,
 
 std::vector<Outcome> cross_validate(const Labelled& data, const std::vector<at::Tensor>& classes,
                                     const at::Tensor& folds, const Settings& settings,
-                                    Context& context) {
+                                    Context& context, const std::function<void()>& fold_done) {
   const std::vector<double> candidates = from_strong_to_weak(settings.l2);
   std::vector<Outcome> outcomes(classes.size());
   for (Outcome& outcome : outcomes) outcome.predicted = at::empty({data.rows.size(0)}, at::kLong);
@@ -150,7 +150,7 @@ std::vector<Outcome> cross_validate(const Labelled& data, const std::vector<at::
       outcomes[i].l2.push_back(l2);
       outcomes[i].not_converged += probe.converged ? 0 : 1;
     });
-    context.progress(fold + 1, settings.folds);
+    fold_done();
   }
   return outcomes;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "logistic_regression.h"
@@ -32,10 +33,12 @@ struct Outcome {
 };
 
 /// Nested cross-validation for several vectors of classes, [samples] each, on the same rows and the
-/// same folds. Means, deviations and l2 come from the training part alone.
+/// same folds. Means, deviations and l2 come from the training part alone. `fold_done` is called
+/// after each fold.
 std::vector<Outcome> cross_validate(const Labelled& data, const std::vector<at::Tensor>& classes,
                                     const at::Tensor& folds, const Settings& settings,
-                                    microtome::Context& context);
+                                    microtome::Context& context,
+                                    const std::function<void()>& fold_done);
 
 /// A probe on all rows, its l2 chosen by inner folds, in the units of the features.
 struct FinalProbe {

@@ -96,7 +96,8 @@ Plan LinearProbe::plan(const PlanInputs& inputs) const {
 }
 
 void LinearProbe::write_baseline(const char* port, const Labelled& data, const at::Tensor& folds,
-                                 std::vector<Value>& table, Context& context) const {
+                                 std::vector<Value>& table, Context& context,
+                                 const std::function<void()>& fold_done) const {
   if (!context.connected(port)) return;
   const std::string layer = std::string(port) == "pixels" ? "" : params_.layer;
   const FeatureRows features(context.artifact(port), layer);
@@ -106,7 +107,8 @@ void LinearProbe::write_baseline(const char* port, const Labelled& data, const a
                 std::to_string(data.classes.numel()));
   }
   const Labelled baseline = read(features, data.classes, data.class_count);
-  const auto outcomes = cross_validate(baseline, {data.classes}, folds, settings(), context);
+  const auto outcomes =
+      cross_validate(baseline, {data.classes}, folds, settings(), context, fold_done);
   const Metric metric =
       accuracy("accuracy_of_" + std::string(port), outcomes[0].predicted, baseline);
   table.push_back(row(port, metric));
@@ -137,7 +139,12 @@ void LinearProbe::run(Context& context) const {
     classes.push_back(
         raw.index_select(0, at::randperm(raw.numel(), context.generator(stream), at::kLong)));
   }
-  const auto outcomes = cross_validate(data, classes, folds, settings(), context);
+  std::int64_t done = 0, all = params_.folds;
+  for (const char* baseline : {"untrained", "pixels"}) {
+    if (context.connected(baseline)) all += params_.folds;
+  }
+  const auto fold_done = [&] { context.progress(++done, all); };
+  const auto outcomes = cross_validate(data, classes, folds, settings(), context, fold_done);
 
   ArtifactWriter& writer = context.output("metrics");
   Metric found = accuracy("accuracy", outcomes[0].predicted, data);
@@ -172,8 +179,8 @@ void LinearProbe::run(Context& context) const {
   } else {
     writer.metric(found);
   }
-  write_baseline("untrained", data, folds, table, context);
-  write_baseline("pixels", data, folds, table, context);
+  write_baseline("untrained", data, folds, table, context, fold_done);
+  write_baseline("pixels", data, folds, table, context, fold_done);
   table.push_back(
       Value(Value::List{Value("majority class"), Value(*found.chance), Value(), Value()}));
 
