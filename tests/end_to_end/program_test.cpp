@@ -124,6 +124,31 @@ TEST(Program, AModelThatNeedsMoreMemoryThanTheRunAllowsGoesInParts) {
   EXPECT_TRUE(at::allclose(whole.at("conv"), parts.at("conv"), 1e-5, 1e-6));
 }
 
+TEST(Program, TellsWhereTheTimeGoes) {
+  const SmallWorld world(10);
+  const auto file = world.write_pipeline(three_stages);
+  const auto run = run_program({"run", file.string(), "--profile", "-q"}, world.path());
+  ASSERT_EQ(run.status, 0) << run.errors;
+  const fs::path folder = world.path() / "runs/small/latest";
+  const Value trace = from_json(read_file(folder / "profile.json"));
+  std::map<std::string, int> categories;
+  bool conv_backward = false;
+  for (const Value& event : trace.at("traceEvents").as_list()) {
+    const std::string category = event.at("cat").as_string();
+    ++categories[category];
+    EXPECT_GE(event.at("dur").as_number(), 0);
+    // The backward pass of an operator is known by its module.
+    conv_backward =
+        conv_backward || (category == "backward" && event.at("name") == Value("aten::conv2d") &&
+                          event.at("args").at("module") == Value("conv"));
+  }
+  for (const char* category : {"stage", "chunk", "slice", "operator", "backward"})
+    EXPECT_GT(categories[category], 0) << category;
+  EXPECT_TRUE(conv_backward);
+  EXPECT_THAT(read_file(folder / "profile.txt"),
+              AllOf(HasSubstr("peak memory"), HasSubstr("aten::conv2d"), HasSubstr("backward s")));
+}
+
 TEST(Program, AFailedStageFailsAlone) {
   const SmallWorld world(4);
   const std::string stages =

@@ -1,6 +1,7 @@
 // From any cut on: what comes after is computed, nothing else, and with as many samples as wanted.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "host/model/torchscript/loader.h"
 #include "tests/host/model/scripted.h"
@@ -155,6 +156,22 @@ TEST(Slices, CutsAreOutsideOfLoopsAndAtWholeValues) {
   EXPECT_THROW(model->run(inputs, cut_at({"input[c=1]"})), Error);
   const Recording whole = model->run(inputs, cut_at({"input"}));
   EXPECT_TRUE(model->resume(*whole.snapshots[0], {}).output().equal(at::full({2}, 8.0F)));
+}
+
+TEST(Slices, RepeatedRunsLeaveMemoryFlat) {
+  const auto model = shared_model(skipping());
+  const auto inputs = named_inputs(*model, {at::rand({3, 2, 4})});
+  Pass pass = cut_at({"b"});
+  pass.capture = {parse_hook_point("a"), parse_hook_point("/add")};
+  pass.differentiate = {parse_hook_point("a")};
+  std::size_t early = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Recording recording = model->run(inputs, pass);
+    static_cast<void>(recording.gradients(recording.output()));
+    static_cast<void>(model->resume(*recording.snapshots[0], {}));
+    if (i == 50) early = mallinfo2().uordblks;
+  }
+  EXPECT_LE(mallinfo2().uordblks, early + 65536);
 }
 
 TEST(Slices, OnRealNetworksEveryCutGoesOnToTheSameOutput) {
