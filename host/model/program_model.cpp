@@ -194,7 +194,10 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
   if (hook.dictionary) {
     throw Error("\"" + hook.text() + "\": no stage offers a dictionary to a model's run yet");
   }
-  const std::string name = plain_name(hook);
+  // Most are a module's only output: no text is put together for them.
+  const bool is_plain = hook.slot == HookPoint::Slot::output && hook.call == 1 && !hook.has_index;
+  const std::string made = is_plain ? std::string() : plain_name(hook);
+  const std::string& name = is_plain ? hook.module : made;
   if (const auto found = sites_.find(name); found != sites_.end()) {
     const HookSite& site = program_.sites[found->second];
     if (site.is_gone) {

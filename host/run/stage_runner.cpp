@@ -257,9 +257,10 @@ class Stream {
       whole.captured.push_back(
           joined(parts, [&](const Recording& part) { return part.captured[i]; }));
     }
-    for (const auto& [name, value] : parts[0].outputs) {
+    for (const auto& output : parts[0].outputs) {
+      const std::string& name = output.first;
       whole.outputs.set(
-          name, joined(parts, [&](const Recording& part) { return part.outputs.at(name); }));
+          name, joined(parts, [&name](const Recording& part) { return part.outputs.at(name); }));
     }
     return whole;
   }

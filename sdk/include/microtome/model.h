@@ -131,7 +131,7 @@ struct HookPointInfo {
   bool tensor = true;     ///< false for a value that is no tensor (its parts are `:out[k]`)
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;  ///< for one sample with N first; empty when not known
-  bool can_cut = true;  ///< whether a run can go on from here: not in a branch or loop
+  bool can_cut = true;              ///< whether a run can go on from here: not in a branch or loop
 };
 
 /// What is said about the input of a model with one.
