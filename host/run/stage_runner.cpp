@@ -340,31 +340,30 @@ void run_members(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>
 std::vector<StageReport> run_stages(const RunEnvironment& run, const std::vector<StageJob>& jobs) {
   at::set_num_threads(static_cast<int>(run.planned.pipeline.runtime.threads));
   std::vector<StageReport> reports(jobs.size());
-  std::vector<char> taken(jobs.size(), 0);
+  // By model as it is run: of models that stages made, which plans compute alike is known only
+  // here.
+  std::vector<std::pair<const ProgramModel*, std::vector<std::size_t>>> passes;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    if (taken[i] != 0) continue;
-    // Those whose models compute alike; of models that stages made, that is known only here.
-    const auto model_of = [&](std::size_t job) -> const ProgramModel* {
-      const Plan& plan = run.planned.stages[jobs[job].stage].plan;
-      if (!plan.read || plan.read->model.empty()) return nullptr;
-      return jobs[job].context->planned_model(plan.read->model).get();
-    };
-    std::vector<std::size_t> places;
-    std::vector<std::unique_ptr<Member>> members;
+    const Plan& plan = run.planned.stages[jobs[i].stage].plan;
+    const ProgramModel* model = nullptr;
     try {
-      const ProgramModel* model = model_of(i);
-      for (std::size_t k = i; k < jobs.size(); ++k) {
-        if (taken[k] != 0 || model_of(k) != model) continue;
-        taken[k] = 1;
-        places.push_back(k);
-        members.push_back(std::make_unique<Member>());
-        members.back()->stage = &run.planned.stages[jobs[k].stage];
-        members.back()->context = jobs[k].context;
-      }
+      if (plan.read && !plan.read->model.empty())
+        model = jobs[i].context->planned_model(plan.read->model).get();
     } catch (...) {
-      taken[i] = 1;
       reports[i].error = std::current_exception();
       continue;
+    }
+    auto pass = std::find_if(passes.begin(), passes.end(),
+                             [&](const auto& other) { return other.first == model; });
+    if (pass == passes.end()) pass = passes.insert(passes.end(), {model, {}});
+    pass->second.push_back(i);
+  }
+  for (const auto& [model, places] : passes) {
+    std::vector<std::unique_ptr<Member>> members;
+    for (const std::size_t i : places) {
+      members.push_back(std::make_unique<Member>());
+      members.back()->stage = &run.planned.stages[jobs[i].stage];
+      members.back()->context = jobs[i].context;
     }
     run_members(run, members);
     for (std::size_t k = 0; k < places.size(); ++k)

@@ -23,7 +23,7 @@ struct StageJob {
 };
 
 /// Runs stages on the calling thread and its tasks. Those that read the same dataset, and if any
-/// then the same model by the same plan, go through it in one pass; see `can_share_pass`. One that
+/// then the same model by the same plan, go through it in one pass; see `pass_groups`. One that
 /// fails leaves the others as they are. Errors name the samples at which they happened.
 std::vector<StageReport> run_stages(const RunEnvironment& run, const std::vector<StageJob>& jobs);
 
