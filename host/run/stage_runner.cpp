@@ -153,7 +153,7 @@ class Stream {
     tbb::task_arena arena(static_cast<int>(run_.jobs));
     arena.execute([&] {
       tbb::parallel_pipeline(
-          run_.jobs + 2,
+          run_.jobs + 1,  // one is written while the others are computed
           tbb::make_filter<void, WorkPointer>(tbb::filter_mode::serial_in_order, source) &
               tbb::make_filter<WorkPointer, WorkPointer>(tbb::filter_mode::parallel, decode) &
               tbb::make_filter<WorkPointer, WorkPointer>(tbb::filter_mode::parallel, compute) &
