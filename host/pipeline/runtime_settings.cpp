@@ -25,7 +25,7 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
           "into the convolution before it, where that value is not hooked; auto: for stages that "
           "take no gradients, as a rounding decides at a ReLU where a gradient goes");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
-      .doc("convolutions compute with the channels last in memory");
+      .doc("convolutions compute with the channels last in memory; auto: as for fold_batch_norm");
   spec.parameter("in_place", &RuntimeSettings::in_place)
       .doc("results take the memory of arguments that nobody else reads; the same bits");
   spec.parameter("precision", &RuntimeSettings::precision)
@@ -35,11 +35,15 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
 
 PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   const bool tolerant = stage.tolerates_reduced_precision;
-  const bool* said = std::get_if<bool>(&fold_batch_norm);
+  // Left to us, what rounds otherwise is for stages without gradients.
+  const auto is_on = [&](const Automatic<bool>& setting) {
+    const bool* said = std::get_if<bool>(&setting);
+    return said != nullptr ? *said : !stage.gradients;
+  };
   PlanSettings settings;
   settings.fold_constants = fold_constants && !stage.any_hook;
-  settings.fold_batch_norm = (said != nullptr ? *said : !stage.gradients) && !stage.any_hook;
-  settings.channels_last = channels_last;
+  settings.fold_batch_norm = is_on(fold_batch_norm) && !stage.any_hook;
+  settings.channels_last = is_on(channels_last);
   settings.in_place = in_place;
   if (tolerant && precision == Precision::bfloat16) settings.precision = at::kBFloat16;
   if (tolerant && precision == Precision::float16) settings.precision = at::kHalf;
@@ -53,7 +57,7 @@ Value RuntimeSettings::to_value() const {
   value.set("memory", memory);
   value.set("fold_constants", fold_constants);
   value.set("fold_batch_norm", ParameterType<Automatic<bool>>::write(fold_batch_norm));
-  value.set("channels_last", channels_last);
+  value.set("channels_last", ParameterType<Automatic<bool>>::write(channels_last));
   value.set("in_place", in_place);
   value.set("precision", static_cast<std::int64_t>(precision));
   return value;

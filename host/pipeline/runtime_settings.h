@@ -14,7 +14,7 @@ struct RuntimeSettings {
   std::int64_t memory = 1024;
   bool fold_constants = true;
   Automatic<bool> fold_batch_norm;
-  bool channels_last = true;
+  Automatic<bool> channels_last;
   bool in_place = true;
   Precision precision = Precision::float32;
 

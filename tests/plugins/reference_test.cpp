@@ -94,8 +94,8 @@ TEST_P(IntegratedGradientsReference, EqualsWhereRoundingDecidesNoRelu) {
   const fs::path values = shared / "attribution" / reference.network;
   const auto file = folder.write(
       "p.yaml",
-      "microtome: 1\nname: reference\nruntime: {channels_last: false, threads: " +
-          std::to_string(reference.threads) + "}\nmodels:\n  net: {source: torchscript, path: \"" +
+      "microtome: 1\nname: reference\nruntime: {threads: " + std::to_string(reference.threads) +
+          "}\nmodels:\n  net: {source: torchscript, path: \"" +
           (shared.parent_path() / "models" / reference.model).string() +
           "\"}\ndatasets:\n  data:\n    source: tensors\n    fields: {inputs: \"" +
           (values / "inputs.safetensors").string() + "#inputs\", answer: \"" +
@@ -127,7 +127,7 @@ TEST_P(IntegratedGradientsReference, EqualsWhereRoundingDecidesNoRelu) {
   EXPECT_LE(difference(mine, plain).max().item<double>(), 1e-5);
   EXPECT_LE(off.masked_fill(undecided, 0).max().item<double>(), 1e-4);
   EXPECT_LE(off.max().item<double>(), 0.01);
-  // By the default plan rounding decides elsewhere, here and there.
+  // With the channels last, rounding decides elsewhere, here and there.
   const TemporaryFolder by_plan;
   ASSERT_EQ(run_program({"run", file.string(), "-q", "--set", "runtime.channels_last=true"},
                         by_plan.path())
@@ -138,7 +138,7 @@ TEST_P(IntegratedGradientsReference, EqualsWhereRoundingDecidesNoRelu) {
                        "runs/reference/latest/stages/ig/attributions/attributions.safetensors")
           .at("attributions");
   const at::Tensor plan_off = difference(planned, mine);
-  std::printf("by the default plan: %.3g\n", plan_off.max().item<double>());
+  std::printf("with channels last: %.3g\n", plan_off.max().item<double>());
   const at::Tensor middle = plan_off.numel() > 1 ? plan_off.median() : at::zeros({});
   EXPECT_LE(middle.item<double>(), 1e-4);
   EXPECT_LE(plan_off.max().item<double>(), 0.01);
