@@ -273,7 +273,9 @@ ExitStatus doctor_command(const SearchPath& path, Catalog& catalog) {
       complain(plugin.path.string() + ": " + plugin.refusal);
     }
   }
-  std::cout << "numerics fingerprint: " << to_json(numerics_fingerprint({}, at::kCPU)) << '\n';
+  std::cout << "numerics fingerprint: "
+            << to_json(numerics_fingerprint(RuntimeSettings::canonical(Value::map()), at::kCPU))
+            << '\n';
   std::cout << (well ? "all well\n" : "see the lines marked WRONG\n");
   return well ? ExitStatus::done : ExitStatus::stage_failed;
 }

@@ -128,8 +128,8 @@ class Run {
 
   /// Calls it on the arguments in the stack. `owned`: the first one has no other reader.
   void operate(const Node& node, const ValueId* outputs, bool owned) {
-    if (watch_ != nullptr) watch_->begin(node);
     try {
+      const WatchedOperator watched(watch_, node);
       const BackwardRule* rule =
           pass_.rules != nullptr && pass_.record ? pass_.rules->find(node.info) : nullptr;
       if (rule != nullptr) {
@@ -146,7 +146,6 @@ class Run {
     } catch (const std::exception& error) {
       throw Error(place(node) + error.what());
     }
-    if (watch_ != nullptr) watch_->end(node);
     if (stack_.size() != node.outputs.size()) {
       throw Error(place(node) + "returned " + std::to_string(stack_.size()) + " values for " +
                   std::to_string(node.outputs.size()));

@@ -15,6 +15,23 @@ class OperatorWatch {
   virtual void end_slice() = 0;
 };
 
+/// Tells a watch of an operator while it lives, whatever is thrown.
+class WatchedOperator {
+ public:
+  WatchedOperator(OperatorWatch* watch, const Node& node) : watch_(watch), node_(node) {
+    if (watch_ != nullptr) watch_->begin(node_);
+  }
+  ~WatchedOperator() {
+    if (watch_ != nullptr) watch_->end(node_);
+  }
+  WatchedOperator(const WatchedOperator&) = delete;
+  WatchedOperator& operator=(const WatchedOperator&) = delete;
+
+ private:
+  OperatorWatch* watch_;
+  const Node& node_;
+};
+
 /// Tells a watch of a slice while it lives, whatever is thrown.
 class WatchedSlice {
  public:

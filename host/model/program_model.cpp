@@ -172,20 +172,23 @@ const std::vector<PortInfo>& ProgramModel::outputs() const {
   return outputs_;
 }
 
+HookPointInfo ProgramModel::info_of(const HookSite& site, std::string name) const {
+  HookPointInfo info{std::move(name), site.operation, site.tensor, at::kFloat, {}};
+  const auto known = shapes_.find(static_cast<std::size_t>(&site - program_.sites.data()));
+  if (known != shapes_.end()) {
+    info.type = known->second.type;
+    info.shape = known->second.shape;
+  }
+  info.can_cut = index_.is_outermost(site.value) && !index_.changes_lists();
+  return info;
+}
+
 std::vector<HookPointInfo> ProgramModel::hook_points() const {
   if (origin_ != nullptr) return origin_->hook_points();
   learn_default_shapes();
   std::vector<HookPointInfo> result;
-  for (std::size_t i = 0; i < program_.sites.size(); ++i) {
-    const HookSite& site = program_.sites[i];
-    HookPointInfo info{site.name.site(), site.operation, site.tensor, at::kFloat, {}};
-    if (const auto known = shapes_.find(i); known != shapes_.end()) {
-      info.type = known->second.type;
-      info.shape = known->second.shape;
-    }
-    info.can_cut = index_.is_outermost(site.value) && !index_.changes_lists();
-    result.push_back(std::move(info));
-  }
+  result.reserve(program_.sites.size());
+  for (const HookSite& site : program_.sites) result.push_back(info_of(site, site.name.site()));
   return result;
 }
 
@@ -237,14 +240,7 @@ HookPointInfo ProgramModel::resolve(const HookPoint& hook) const {
   int execution = 0;
   const HookSite& found = site(hook, execution);
   learn_default_shapes();
-  HookPointInfo info{hook.site(), found.operation, found.tensor, at::kFloat, {}};
-  const auto index = static_cast<std::size_t>(&found - program_.sites.data());
-  if (const auto known = shapes_.find(index); known != shapes_.end()) {
-    info.type = known->second.type;
-    info.shape = known->second.shape;
-  }
-  info.can_cut = index_.is_outermost(found.value) && !index_.changes_lists();
-  return info;
+  return info_of(found, hook.site());
 }
 
 }  // namespace microtome::host

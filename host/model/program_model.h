@@ -69,6 +69,7 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   /// The model that this one is a plan of, or itself.
   const ProgramModel& root() const { return origin_ != nullptr ? *origin_ : *this; }
   const HookSite& site(const HookPoint& hook, int& execution) const;
+  HookPointInfo info_of(const HookSite& site, std::string name) const;
   ValueId value_of(const HookPoint& hook) const;
   void learn_default_shapes() const;
   const BatchLayout& layout(const std::vector<at::Tensor>& inputs) const;
@@ -78,8 +79,10 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
                        const std::vector<ValueId>* cut,
                        std::vector<std::vector<ValueId>>& live) const;
   std::shared_ptr<const Slice> slice(SliceRequest request) const;
+  /// `examples`: some samples of the inputs, for snapshots.
   Recording finish(PassResult result, const Pass& pass,
-                   const std::vector<std::vector<ValueId>>& live, std::int64_t rows) const;
+                   const std::vector<std::vector<ValueId>>& live, std::int64_t rows,
+                   const std::vector<at::Tensor>& examples) const;
 
   std::string name_;
   std::shared_ptr<const ProgramModel> origin_;  ///< of a plan

@@ -9,27 +9,34 @@ namespace microtome::host {
 class ProgramSnapshot final : public Snapshot {
  public:
   ProgramSnapshot(std::shared_ptr<const ProgramModel> model, std::vector<ValueId> cut,
-                  GivenValues values, std::int64_t rows)
-      : model_(std::move(model)), cut_(std::move(cut)), values_(std::move(values)), rows_(rows) {}
+                  GivenValues values, std::int64_t rows, std::vector<at::Tensor> examples)
+      : model_(std::move(model)),
+        cut_(std::move(cut)),
+        values_(std::move(values)),
+        rows_(rows),
+        examples_(std::move(examples)) {}
 
   std::int64_t rows() const override { return rows_; }
   std::shared_ptr<const Snapshot> select(const at::Tensor& rows) const override {
+    const BatchLayout& layout = model_->layout(examples_);
     GivenValues chosen;
     chosen.reserve(values_.size());
-    for (const auto& [id, value] : values_)
-      chosen.emplace_back(id, model_->layout_->select(id, value, rows));
-    return std::make_shared<ProgramSnapshot>(model_, cut_, std::move(chosen), rows.size(0));
+    for (const auto& [id, value] : values_) chosen.emplace_back(id, layout.select(id, value, rows));
+    return std::make_shared<ProgramSnapshot>(model_, cut_, std::move(chosen), rows.size(0),
+                                             examples_);
   }
 
   const ProgramModel& model() const { return *model_; }
   const std::vector<ValueId>& cut() const { return cut_; }
   const GivenValues& values() const { return values_; }
+  const std::vector<at::Tensor>& examples() const { return examples_; }
 
  private:
   std::shared_ptr<const ProgramModel> model_;
   std::vector<ValueId> cut_;
   GivenValues values_;
   std::int64_t rows_;
+  std::vector<at::Tensor> examples_;  ///< of the inputs; tell how values depend on the samples
 };
 
 namespace {
@@ -160,11 +167,14 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
   }
   std::vector<std::vector<ValueId>> live;
   const PreparedPass prepared = prepare(pass, ids, nullptr, live);
-  if (!pass.cuts.empty()) layout(ordered);
+  std::vector<at::Tensor> examples;
+  if (!pass.cuts.empty()) {
+    for (const at::Tensor& input : ordered) examples.push_back(input.slice(0, 0, 2).clone());
+  }
   const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
   const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
-                rows);
+                rows, examples);
 }
 
 Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
@@ -180,12 +190,12 @@ Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
   const PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
   const WatchedSlice watched(root().watch_, "resume");
   return finish(interpret(program_, snapshot->values(), prepared, root().check_, root().watch_),
-                pass, live, snapshot->rows());
+                pass, live, snapshot->rows(), snapshot->examples());
 }
 
 Recording ProgramModel::finish(PassResult result, const Pass& pass,
-                               const std::vector<std::vector<ValueId>>& live,
-                               std::int64_t rows) const {
+                               const std::vector<std::vector<ValueId>>& live, std::int64_t rows,
+                               const std::vector<at::Tensor>& examples) const {
   Recording& recording = result.recording;
   for (std::size_t i = 0; i < pass.capture.size(); ++i) {
     if (!recording.captured[i].defined()) {
@@ -207,7 +217,7 @@ Recording ProgramModel::finish(PassResult result, const Pass& pass,
     std::vector<ValueId> cut;
     for (const HookPoint& hook : pass.cuts[i]) cut.push_back(value_of(hook));
     recording.snapshots.push_back(std::make_shared<ProgramSnapshot>(
-        shared_from_this(), std::move(cut), std::move(values), rows));
+        shared_from_this(), std::move(cut), std::move(values), rows, examples));
   }
   return std::move(recording);
 }

@@ -8,22 +8,18 @@
 namespace microtome::host {
 namespace {
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 at::Tensor random_weight(const ProgramParameter& parameter, const at::Tensor& trained,
                          std::uint64_t seed) {
-  if (ends_with(parameter.name, "running_mean")) return at::zeros_like(trained);
-  if (ends_with(parameter.name, "running_var")) return at::ones_like(trained);
+  if (parameter.name.ends_with("running_mean")) return at::zeros_like(trained);
+  if (parameter.name.ends_with("running_var")) return at::ones_like(trained);
   if (parameter.is_buffer || trained.dim() == 0) return trained;
   if (trained.dim() == 1)
-    return ends_with(parameter.name, "bias") ? at::zeros_like(trained) : at::ones_like(trained);
-  const std::string stream = hash_text(std::to_string(seed) + "/" + parameter.name);
+    return parameter.name.ends_with("bias") ? at::zeros_like(trained) : at::ones_like(trained);
   const double fan_in = static_cast<double>(trained[0].numel());
-  return at::randn(trained.sizes(),
-                   at::detail::createCPUGenerator(std::stoull(stream.substr(0, 15), nullptr, 16)),
-                   trained.options()) *
+  return at::randn(
+             trained.sizes(),
+             at::detail::createCPUGenerator(seed_of(std::to_string(seed) + "/" + parameter.name)),
+             trained.options()) *
          std::sqrt(2 / fan_in);
 }
 

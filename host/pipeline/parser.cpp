@@ -40,7 +40,7 @@ class Parser {
     if (pipeline.name.empty() && document_.find("name") == nullptr)
       add(document_.location(), "\"name\" is missing");
     seed(pipeline);
-    runtime(pipeline.runtime);
+    runtime(pipeline);
     if (const Value* report = map_of("report")) {
       check_keys(*report, {"title", "question"}, "report");
       if (const Value* title = report->find("title")) {
@@ -116,13 +116,14 @@ class Parser {
     }
   }
 
-  void runtime(RuntimeSettings& settings) {
+  void runtime(Pipeline& pipeline) {
     const Value* runtime = map_of("runtime");
     if (runtime == nullptr) return;
     StageSpec<RuntimeSettings> spec;
     RuntimeSettings::describe(spec);
     ReadContext context{problems_};
-    settings = spec.read(*runtime, context);
+    pipeline.runtime = spec.read(*runtime, context);
+    pipeline.runtime_said = RuntimeSettings::canonical(*runtime);
   }
 
   void declarations(const std::string& key, std::vector<Declaration>& to) {

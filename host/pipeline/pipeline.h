@@ -47,6 +47,7 @@ struct Pipeline {
   std::string title;
   std::uint64_t seed = 0;
   RuntimeSettings runtime;
+  Value runtime_said = RuntimeSettings::canonical(Value::map());  ///< the same, for keys
   std::vector<Declaration> models;
   std::vector<Declaration> datasets;
   std::vector<StageNode> stages;

@@ -33,8 +33,13 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .doc("of values inside of the model, for stages that say that they tolerate it");
 }
 
+Value RuntimeSettings::canonical(const Value& said) {
+  StageSpec<RuntimeSettings> spec;
+  describe(spec);
+  return canonical_parameters(spec.description(), said);
+}
+
 PlanSettings RuntimeSettings::plan(const Plan& stage) const {
-  const bool tolerant = stage.tolerates_reduced_precision;
   // Left to us, what rounds otherwise is for stages without gradients.
   const auto is_on = [&](const Automatic<bool>& setting) {
     const bool* said = std::get_if<bool>(&setting);
@@ -45,22 +50,9 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   settings.fold_batch_norm = is_on(fold_batch_norm) && !stage.any_hook;
   settings.channels_last = is_on(channels_last);
   settings.in_place = in_place;
-  if (tolerant && precision == Precision::bfloat16) settings.precision = at::kBFloat16;
-  if (tolerant && precision == Precision::float16) settings.precision = at::kHalf;
+  if (stage.tolerates_reduced_precision && precision != Precision::float32)
+    settings.precision = precision == Precision::bfloat16 ? at::kBFloat16 : at::kHalf;
   return settings;
-}
-
-Value RuntimeSettings::to_value() const {
-  Value value = Value::map();
-  value.set("chunk", chunk);
-  value.set("threads", threads);
-  value.set("memory", memory);
-  value.set("fold_constants", fold_constants);
-  value.set("fold_batch_norm", ParameterType<Automatic<bool>>::write(fold_batch_norm));
-  value.set("channels_last", ParameterType<Automatic<bool>>::write(channels_last));
-  value.set("in_place", in_place);
-  value.set("precision", static_cast<std::int64_t>(precision));
-  return value;
 }
 
 }  // namespace microtome::host

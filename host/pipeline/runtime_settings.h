@@ -19,10 +19,10 @@ struct RuntimeSettings {
   Precision precision = Precision::float32;
 
   static void describe(StageSpec<RuntimeSettings>& spec);
+  /// What was said, with defaults, as keys have it.
+  static Value canonical(const Value& said);
   /// How the models of a stage with this plan may run.
   PlanSettings plan(const Plan& stage) const;
-  /// With defaults, in the order of the description.
-  Value to_value() const;
 };
 
 }  // namespace microtome::host

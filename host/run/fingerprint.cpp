@@ -32,7 +32,7 @@ std::string cpu_capability() {
 
 fs::path blas_library() { return library_of(dlsym(RTLD_DEFAULT, "sgemm_")); }
 
-Value numerics_fingerprint(const RuntimeSettings& runtime, at::Device device) {
+Value numerics_fingerprint(const Value& runtime, at::Device device) {
   const auto identity = [](const fs::path& file) -> Value {
     std::error_code code;
     // A library's name and size tell versions apart without reading hundreds of megabytes.
@@ -51,7 +51,7 @@ Value numerics_fingerprint(const RuntimeSettings& runtime, at::Device device) {
   print.set("jpeg", identity(library_of(reinterpret_cast<const void*>(&tjInitDecompress))));
   print.set("cpu_capability", cpu_capability());
   print.set("device", device.is_cuda() ? "cuda" : "cpu");
-  print.set("runtime", runtime.to_value());
+  print.set("runtime", runtime);
   return print;
 }
 

@@ -9,8 +9,9 @@
 namespace microtome::host {
 
 /// What can change a number besides pipeline and data: versions of this program, LibTorch, BLAS,
-/// oneDNN and libjpeg, the CPU's capability, the device, chunk and threads. Part of each key.
-Value numerics_fingerprint(const RuntimeSettings& runtime, at::Device device);
+/// oneDNN and libjpeg, the CPU's capability, the device, and `runtime`, what `runtime:` says with
+/// defaults. Part of each key.
+Value numerics_fingerprint(const Value& runtime, at::Device device);
 
 /// The shared library that has the function at `address`; empty when unknown.
 std::filesystem::path library_of(const void* address);

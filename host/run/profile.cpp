@@ -67,6 +67,17 @@ Profile::Thread& Profile::here() {
   return found->second;
 }
 
+double Profile::close(Thread& thread, Clock::time_point now) {
+  Open& open = thread.open.back();
+  const double taken = seconds(now - open.start);
+  if (events_.size() < most_events) {
+    events_.push_back({open.category, std::move(open.name), std::move(open.module), thread.number,
+                       seconds(open.start - start_) * 1e6, taken * 1e6});
+  }
+  thread.open.pop_back();
+  return taken;
+}
+
 void Profile::begin(const Node& node) {
   const std::int64_t sequence = static_cast<std::int64_t>(at::sequence_number::peek());
   const std::lock_guard lock(mutex_);
@@ -85,17 +96,12 @@ void Profile::end(const Node& node) {
     thread.recorded[open.first_sequence] = {node.info.operation, node.info.module};
     if (thread.recorded.size() > most_recorded) thread.recorded.erase(thread.recorded.begin());
   }
-  const double taken = seconds(now - open.start);
+  const double taken = close(thread, now);
   for (auto* time :
        {&by_operator_[node.info.operation], &by_module_[short_path(node.info.module)]}) {
     ++time->calls;
     time->forward += taken;
   }
-  if (events_.size() < most_events) {
-    events_.push_back({open.category, open.name, open.module, thread.number,
-                       seconds(open.start - start_) * 1e6, taken * 1e6});
-  }
-  thread.open.pop_back();
 }
 
 void Profile::begin_span(const char* category, const std::string& name) {
@@ -122,17 +128,12 @@ void Profile::end_span() {
   const std::lock_guard lock(mutex_);
   Thread& thread = here();
   if (thread.open.empty()) return;
-  const Open& open = thread.open.back();
-  const double taken = seconds(now - open.start);
+  const Open open = thread.open.back();
+  const double taken = close(thread, now);
   if (open.category == std::string_view("backward")) {
     by_operator_[open.name].backward += taken;
     by_module_[short_path(open.module)].backward += taken;
   }
-  if (events_.size() < most_events) {
-    events_.push_back({open.category, open.name, open.module, thread.number,
-                       seconds(open.start - start_) * 1e6, taken * 1e6});
-  }
-  thread.open.pop_back();
 }
 
 void Profile::write(const std::filesystem::path& folder, std::size_t jobs) const {

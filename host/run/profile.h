@@ -61,7 +61,8 @@ class Profile final : public OperatorWatch {
   };
 
   Thread& here();
-  void close(bool backward, const std::string& operation, const std::string& module);
+  /// Ends what the thread began last; returns its seconds.
+  double close(Thread& thread, Clock::time_point now);
   void begin_backward(const char* name, std::int64_t sequence, std::uint64_t thread);
 
   mutable std::mutex mutex_;

@@ -59,7 +59,7 @@ class PipelineRun {
     ContentIndex index(options.store / "content-index");
     hashes_ = hash_inputs(planned, index);
     index.save();
-    fingerprint_ = numerics_fingerprint(planned.pipeline.runtime, options.device);
+    fingerprint_ = numerics_fingerprint(planned.pipeline.runtime_said, options.device);
     keys_ = stage_keys(planned, catalog, hashes_, fingerprint_);
     for (const PlannedStage& stage : planned.stages)
       plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);

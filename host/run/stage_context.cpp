@@ -37,9 +37,8 @@ at::Generator StageContext::generator(std::uint64_t stream) const {
   if (!stage().plan.random) {
     throw Error("the stage draws random numbers, but its plan does not say that it is random");
   }
-  const std::string seed = hash_text(std::to_string(run_.planned.pipeline.seed) + "/" + stage().id +
-                                     "/" + std::to_string(stream));
-  return at::detail::createCPUGenerator(std::stoull(seed.substr(0, 15), nullptr, 16));
+  return at::detail::createCPUGenerator(seed_of(std::to_string(run_.planned.pipeline.seed) + "/" +
+                                                stage().id + "/" + std::to_string(stream)));
 }
 
 const Connection& StageContext::connection(const std::string& port) const {

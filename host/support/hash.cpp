@@ -27,6 +27,10 @@ std::string hash_text(std::string_view text) {
   return text_of(XXH3_128bits(text.data(), text.size()));
 }
 
+std::uint64_t seed_of(std::string_view text) {
+  return std::stoull(hash_text(text).substr(0, 15), nullptr, 16);
+}
+
 std::string hash_file(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw Error("the file " + file.string() + " can't be read");

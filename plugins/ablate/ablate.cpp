@@ -150,6 +150,10 @@ Plan Ablate::plan(const PlanInputs& inputs) const {
     }
   }
   inputs.check_target("model", "data", params_.target);
+  if (params_.target.what == Target::What::kl)
+    problems.add(params_.target.location,
+                 "kl compares with another model, and this stage has no second one; take a class, "
+                 "a unit or the loss");
   if (params_.together) count = 1;
   OutputPlan effects{"effects", kind::metrics, {}};
   effects.tensors = {{"effect", at::kFloat, {-1, count}, true},
@@ -288,8 +292,10 @@ void Ablate::run(Context& context) const {
   for (const HookPoint& hook : params_.at) {
     if (Work::place_in(work.places, hook) < work.places.size()) continue;
     work.places.push_back(whole(hook));
-    // Several places at once, and places in branches or loops, run whole.
-    if (!params_.together && model.resolve(whole(hook)).can_cut) work.cuts.push_back(whole(hook));
+    // Several places at once, and places in branches or loops, run whole; so does a score of a
+    // value inside, which may lie before a cut.
+    if (!params_.together && !params_.target.hook && model.resolve(whole(hook)).can_cut)
+      work.cuts.push_back(whole(hook));
   }
   for (const Site& site : work.sites) {
     const std::size_t cut = Work::place_in(work.cuts, site[0]);

@@ -89,6 +89,13 @@ TEST(Ablate, TogetherReplacesAllAtOnce) {
                            1e-5, 1e-6));
 }
 
+TEST(Ablate, AScoreBeforeThePlaceIsExactlyUnchanged) {
+  at::manual_seed(3);
+  const Output found =
+      run(at::randn({5, 4}), R"json({"at": "scores", "target": "unit(double[unit=1])"})json");
+  EXPECT_TRUE(found.tensors.at("effect").equal(at::zeros({5, 1})));
+}
+
 TEST(Ablate, MistakesAreFoundInThePlan) {
   Harness harness;
   harness.model("model", linear()).dataset("data", data(at::rand({4, 4})));
@@ -96,6 +103,9 @@ TEST(Ablate, MistakesAreFoundInThePlan) {
   using ::testing::HasSubstr;
   EXPECT_THAT(harness.plan_problems(*make<Ablate>(R"json({"at": "duoble"})json")),
               ElementsAre(HasSubstr("double")));
+  EXPECT_THAT(harness.plan_problems(
+                  *make<Ablate>(R"json({"at": "double", "target": "kl(reference)"})json")),
+              ElementsAre(HasSubstr("no second one")));
   EXPECT_THAT(harness.plan_problems(
                   *make<Ablate>(R"json({"at": "double", "each": "c", "together": true})json")),
               ElementsAre(HasSubstr("exclude each other")));
