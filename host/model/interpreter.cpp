@@ -36,13 +36,20 @@ class Run {
         kept_(result.kept),
         values_(static_cast<std::size_t>(program.value_count)) {
     if (pass.actions.empty()) return;
-    has_action_.resize(values_.size(), 0);
-    for (const ValueActions& action : pass.actions) has_action_[index(action.value)] = 1;
+    first_action_.resize(values_.size(), none);
+    next_action_.resize(pass.actions.size(), none);
+    // Backwards, so that a value's actions are met in their order.
+    for (std::size_t i = pass.actions.size(); i-- > 0;) {
+      std::int32_t& first = first_action_[index(pass.actions[i].value)];
+      next_action_[i] = first;
+      first = static_cast<std::int32_t>(i);
+    }
   }
 
   void define(ValueId id, c10::IValue value) {
     if (id == Slice::ignored) return;
-    if (!has_action_.empty() && has_action_[index(id)] != 0) value = act(id, std::move(value));
+    if (!first_action_.empty() && first_action_[index(id)] != none)
+      value = act(id, std::move(value));
     values_[index(id)] = std::move(value);
   }
 
@@ -82,6 +89,7 @@ class Run {
   }
 
  private:
+  static constexpr std::int32_t none = -1;
   static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
 
   static std::string place(const Node& node) {
@@ -193,55 +201,75 @@ class Run {
     }
   }
 
+  /// Calls `what` with the actions that are meant for this making of the value.
+  template <class What>
+  void for_actions(ValueId id, int execution, What what) const {
+    for (std::int32_t i = first_action_[index(id)]; i != none; i = next_action_[index(i)]) {
+      const ValueActions& action = pass_.actions[index(i)];
+      if (action.execution == 0 || action.execution == execution) what(action);
+    }
+  }
+
+  /// How often the value has been made, this time included, where some action asks for it.
+  int count(ValueId id) {
+    for (std::int32_t i = first_action_[index(id)]; i != none; i = next_action_[index(i)]) {
+      if (pass_.actions[index(i)].execution != 0) return ++executions_[id];
+    }
+    return 0;
+  }
+
   c10::IValue act(ValueId id, c10::IValue value) {
-    const int execution = ++executions_[id];
-    if (!value.isTensor() || !value.toTensor().defined()) {
-      keep(id, execution, value);
-      return value;
+    const int execution = count(id);
+    if (value.isTensor() && value.toTensor().defined()) {
+      for_actions(id, execution, [&](const ValueActions& action) { act(action, value); });
     }
-    at::Tensor tensor = value.toTensor();
-    const at::Tensor before = tensor;
-    for (const ValueActions& action : pass_.actions) {
-      if (action.value != id || (action.execution != 0 && action.execution != execution)) continue;
-      for (const Edit* edit : action.edits) tensor = edited(*edit, tensor);
-      if (!action.differentiate.empty()) {
-        if (!tensor.is_floating_point()) {
-          throw Error("a value that gradients are asked by is no real number");
-        }
-        // The same tensor may go by another name (an identity, a `contiguous` without effect); a
-        // gradient asked at this name must not include what flows through the other.
-        tensor = tensor.requires_grad() ? at::alias(tensor) : tensor.detach().requires_grad_();
-      }
-      for (const std::size_t place : action.differentiate)
-        recording_.differentiated[place] = tensor;
-      for (const auto& [place, selector] : action.captures) {
-        recording_.captured[place] =
-            select(handed_out(program_, tensor), *selector, pass_.directions);
-      }
-    }
-    if (!tensor.is_same(before)) value = tensor;
-    keep(id, execution, value);
+    for_actions(id, execution, [&](const ValueActions& action) {
+      for (const std::size_t place : action.keeps) kept_[place] = value;
+    });
     return value;
   }
 
-  void keep(ValueId id, int execution, const c10::IValue& value) {
-    for (const ValueActions& action : pass_.actions) {
-      if (action.value != id || (action.execution != 0 && action.execution != execution)) continue;
-      for (const std::size_t place : action.keeps) kept_[place] = value;
+  void act(const ValueActions& action, c10::IValue& value) {
+    for (const Edit* edit : action.edits) value = edited(*edit, value.toTensor());
+    if (!action.differentiate.empty()) {
+      const at::Tensor& tensor = value.toTensor();
+      if (!tensor.is_floating_point())
+        throw Error("a value that gradients are asked by is no real number");
+      // The same tensor may go by another name (an identity, a `contiguous` without effect); a
+      // gradient asked at this name must not include what flows through the other.
+      value = tensor.requires_grad() ? at::alias(tensor) : tensor.detach().requires_grad_();
+      for (const std::size_t place : action.differentiate)
+        recording_.differentiated[place] = value.toTensor();
+    }
+    for (const auto& [place, selector] : action.captures) {
+      const at::Tensor whole = handed_out(program_, value.toTensor());
+      recording_.captured[place] =
+          selector->empty() ? whole : select(whole, *selector, pass_.directions);
     }
   }
 
   at::Tensor edited(const Edit& edit, const at::Tensor& value) const {
+    if (edit.value.defined() && edit.at.selector.empty()) {
+      const bool reduced =
+          program_.reduced_precision && value.scalar_type() == *program_.reduced_precision;
+      demand_alike(edit, edit.value, value, reduced ? at::kFloat : value.scalar_type());
+      return edit.value.to(value.scalar_type()).contiguous(value.suggest_memory_format());
+    }
     const at::Tensor whole = handed_out(program_, value);
     const at::Tensor part = select(whole, edit.at.selector, pass_.directions);
-    const at::Tensor replacement = edit.apply(part);
+    const at::Tensor replacement = edit.value.defined() ? edit.value : edit.apply(part);
     if (replacement.is_same(part)) return value;
+    demand_alike(edit, replacement, part, part.scalar_type());
+    return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
+  }
+
+  static void demand_alike(const Edit& edit, const at::Tensor& replacement, const at::Tensor& part,
+                           at::ScalarType type) {
     if (!replacement.defined() || replacement.sizes() != part.sizes() ||
-        replacement.scalar_type() != part.scalar_type()) {
+        replacement.scalar_type() != type) {
       throw Error("the edit at \"" + edit.at.text() +
                   "\" must return what it got in shape and type");
     }
-    return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
   }
 
   const Program& program_;
@@ -251,8 +279,9 @@ class Run {
   Recording& recording_;
   std::vector<c10::IValue>& kept_;
   std::vector<c10::IValue> values_;
-  std::vector<char> has_action_;
-  std::unordered_map<ValueId, int> executions_;
+  /// Of each value the first of its actions, and of each action the next of the same value.
+  std::vector<std::int32_t> first_action_, next_action_;
+  std::unordered_map<ValueId, int> executions_;  ///< of values that loops make
   Stack stack_;
 };
 

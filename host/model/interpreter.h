@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/SmallVector.h>
+
 #include <functional>
 #include <memory>
 #include <vector>
@@ -16,17 +18,18 @@ struct ValueActions {
   ValueId value = 0;
   /// Counts executions when the value is made in a loop; 0 means every one is meant.
   int execution = 0;
-  std::vector<const Edit*> edits;
-  std::vector<std::size_t> differentiate;  ///< places in `Recording::differentiated`
-  std::vector<std::pair<std::size_t, const Selector*>>
-      captures;                    ///< places in `Recording::captured`
-  std::vector<std::size_t> keeps;  ///< places in `PassResult::kept`
+  // Most have one entry in one of these.
+  c10::SmallVector<const Edit*, 1> edits;
+  c10::SmallVector<std::size_t, 1> differentiate;  ///< places in `Recording::differentiated`
+  c10::SmallVector<std::pair<std::size_t, const Selector*>, 1>
+      captures;                            ///< places in `Recording::captured`
+  c10::SmallVector<std::size_t, 1> keeps;  ///< places in `PassResult::kept`
 };
 
 /// A pass made ready for one program.
 struct PreparedPass {
   std::shared_ptr<const Slice> slice;
-  std::vector<ValueActions> actions;
+  c10::SmallVector<ValueActions, 16> actions;
   const BackwardRules* rules = nullptr;
   bool record = false;
   bool outputs = true;

@@ -82,6 +82,8 @@ struct Program {
   std::vector<HookSite> sites;
   /// Values of four dimensions may lie in memory with their channels last.
   bool channels_last = false;
+  /// Methods may run what is affine at its beginning once, see `Model::affine_prefix`.
+  bool shares_affine_prefix = false;
   /// Of real values inside, when it is not that of inputs and outputs.
   std::optional<at::ScalarType> reduced_precision;
 

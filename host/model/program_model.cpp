@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "host/model/affine_prefix.h"
+
 namespace microtome::host {
 namespace {
 
@@ -233,6 +235,21 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
   for (const HookSite& candidate : program_.sites) names.push_back(candidate.name.site());
   throw Error(hook.location, "the model" + (name_.empty() ? "" : " \"" + name_ + "\"") +
                                  " has no hook point \"" + name + "\"" + suggestion(name, names));
+}
+
+std::optional<HookPoint> ProgramModel::affine_prefix(const HookPoint& from) const {
+  if (!program_.shares_affine_prefix || index_.changes_lists()) return std::nullopt;
+  // Of several names for a value, a module's output says most.
+  std::vector<char> named(static_cast<std::size_t>(program_.value_count), 0);
+  std::unordered_map<ValueId, const HookSite*> names;
+  for (const HookSite& site : program_.sites) {
+    if (!site.tensor || site.is_gone || !index_.is_outermost(site.value)) continue;
+    named[static_cast<std::size_t>(site.value)] = 1;
+    const auto [known, is_new] = names.emplace(site.value, &site);
+    if (!is_new && site.name.slot == HookPoint::Slot::output) known->second = &site;
+  }
+  const auto value = host::affine_prefix(index_, value_of(from), named);
+  return value ? std::optional(names.at(*value)->name) : std::nullopt;
 }
 
 HookPointInfo ProgramModel::resolve(const HookPoint& hook) const {

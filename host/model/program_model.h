@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -35,6 +36,7 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   at::Tensor normalise(const at::Tensor& pixels) const override;
   Recording run(const NamedTensors& inputs, const Pass& pass) const override;
   Recording resume(const Snapshot& from, const Pass& pass) const override;
+  std::optional<HookPoint> affine_prefix(const HookPoint& from) const override;
 
   /// The same network by a plan in which the values at `hooks` are made as they were. Plans that
   /// compute alike are one object while one of them lives. Passes with backward rules run the
@@ -115,7 +117,13 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   mutable std::mutex plans_mutex_;
   mutable std::map<std::string, Plans> plans_;
   mutable std::shared_mutex slices_mutex_;
-  mutable std::map<std::vector<ValueId>, std::shared_ptr<const Slice>> slices_;
+  struct ByValues {
+    using is_transparent = void;
+    bool operator()(c10::ArrayRef<ValueId> a, c10::ArrayRef<ValueId> b) const {
+      return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+    }
+  };
+  mutable std::map<std::vector<ValueId>, std::shared_ptr<const Slice>, ByValues> slices_;
 };
 
 }  // namespace microtome::host

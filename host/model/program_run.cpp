@@ -53,22 +53,24 @@ ValueId ProgramModel::value_of(const HookPoint& hook) const {
 
 std::shared_ptr<const Slice> ProgramModel::slice(SliceRequest request) const {
   // Equal requests have equal keys; lists end with a value that no value has.
-  std::vector<ValueId> key{request.to_the_end ? 1 : 0};
-  for (std::vector<ValueId>* part :
+  c10::SmallVector<ValueId, 64> key{request.to_the_end ? 1 : 0};
+  for (SliceRequest::Values* part :
        {&request.given, &request.wanted, &request.kept, &request.acted}) {
     std::sort(part->begin(), part->end());
     part->erase(std::unique(part->begin(), part->end()), part->end());
-    key.insert(key.end(), part->begin(), part->end());
+    key.append(part->begin(), part->end());
     key.push_back(Slice::ignored);
   }
   {
     const std::shared_lock lock(slices_mutex_);
-    if (const auto found = slices_.find(key); found != slices_.end()) return found->second;
+    if (const auto found = slices_.find(c10::ArrayRef<ValueId>(key)); found != slices_.end())
+      return found->second;
   }
   auto made = std::make_shared<const Slice>(index_, request);
   const std::unique_lock lock(slices_mutex_);
   if (slices_.size() >= most_slices) slices_.clear();
-  return slices_.emplace(std::move(key), std::move(made)).first->second;
+  return slices_.emplace(std::vector<ValueId>(key.begin(), key.end()), std::move(made))
+      .first->second;
 }
 
 PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>& given,
@@ -82,7 +84,7 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
   prepared.directions = pass.directions;
   prepared.differentiated = pass.differentiate.size();
   SliceRequest request;
-  request.given = given;
+  request.given.append(given.begin(), given.end());
   request.to_the_end = pass.outputs;
   const auto action_at = [&](ValueId value, int execution) -> ValueActions& {
     for (ValueActions& action : prepared.actions) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/SmallVector.h>
+
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -42,13 +44,14 @@ class ProgramIndex {
   std::vector<std::vector<ValueId>> reads_;
 };
 
-/// From which values to which a run goes.
+/// From which values to which a run goes. Made for each run, so without allocations for most.
 struct SliceRequest {
-  std::vector<ValueId> given;   ///< there at the start
-  std::vector<ValueId> wanted;  ///< to be made, or already given
-  std::vector<ValueId> kept;    ///< among those: still there at the end
-  std::vector<ValueId> acted;   ///< at which something is done, so that the value must be made
-  bool to_the_end = true;       ///< the model's own checks run, wherever they stand
+  using Values = c10::SmallVector<ValueId, 16>;
+  Values given;            ///< there at the start
+  Values wanted;           ///< to be made, or already given
+  Values kept;             ///< among those: still there at the end
+  Values acted;            ///< at which something is done, so that the value must be made
+  bool to_the_end = true;  ///< the model's own checks run, wherever they stand
 };
 
 /// The steps of a run, nothing else: what no wanted value needs is left out, and so are other names

@@ -28,6 +28,12 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .doc("convolutions compute with the channels last in memory; auto: as for fold_batch_norm");
   spec.parameter("in_place", &RuntimeSettings::in_place)
       .doc("results take the memory of arguments that nobody else reads; the same bits");
+  spec.parameter("affine_prefix", &RuntimeSettings::affine_prefix)
+      .doc(
+          "what is affine at the beginning of a network (a first convolution and its batch norm) "
+          "runs once for all points of a straight path (integrated gradients); it rounds "
+          "otherwise, "
+          "which decides at a ReLU here and there where a gradient goes");
   spec.parameter("precision", &RuntimeSettings::precision)
       .choices({"float32", "bfloat16", "float16"})
       .doc("of values inside of the model, for stages that say that they tolerate it");
@@ -50,6 +56,7 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   settings.fold_batch_norm = is_on(fold_batch_norm) && !stage.any_hook;
   settings.channels_last = is_on(channels_last);
   settings.in_place = in_place;
+  settings.affine_prefix = affine_prefix;
   if (stage.tolerates_reduced_precision && precision != Precision::float32)
     settings.precision = precision == Precision::bfloat16 ? at::kBFloat16 : at::kHalf;
   return settings;

@@ -16,6 +16,7 @@ struct RuntimeSettings {
   Automatic<bool> fold_batch_norm;
   Automatic<bool> channels_last;
   bool in_place = true;
+  bool affine_prefix = false;
   Precision precision = Precision::float32;
 
   static void describe(StageSpec<RuntimeSettings>& spec);

@@ -168,6 +168,11 @@ HookPoint parse_hook_point(std::string_view text, const Location& location) {
   return hook;
 }
 
+bool HookPoint::is_model_input() const {
+  return slot == Slot::output &&
+         (module == "pixels" || module == "input" || module.rfind("input.", 0) == 0);
+}
+
 std::string HookPoint::site() const {
   std::string result = module;
   if (call != 1) result += "@" + std::to_string(call);

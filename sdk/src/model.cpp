@@ -81,4 +81,6 @@ std::shared_ptr<const Snapshot> Snapshot::repeated(std::int64_t times) const {
 
 Model::~Model() = default;
 
+std::optional<HookPoint> Model::affine_prefix(const HookPoint&) const { return std::nullopt; }
+
 }  // namespace microtome

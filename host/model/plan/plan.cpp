@@ -59,7 +59,8 @@ void lose_sites(Program& program, const std::set<ValueId>& values) {
 
 std::string PlanSettings::text() const {
   std::string text;
-  for (const bool setting : {fold_constants, fold_batch_norm, channels_last, in_place})
+  for (const bool setting :
+       {fold_constants, fold_batch_norm, channels_last, in_place, affine_prefix})
     text += setting ? '1' : '0';
   return text + c10::toString(precision);
 }
@@ -86,6 +87,7 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
     rewriting::reduce_precision(planned, settings.precision);
     report.precision = settings.precision;
   }
+  planned.shares_affine_prefix = settings.affine_prefix;
   if (settings.in_place) report.in_place = rewriting::allow_in_place(planned);
   find_last_uses(planned);
   return planned;

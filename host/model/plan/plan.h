@@ -14,9 +14,11 @@ struct PlanSettings {
   bool fold_batch_norm = true;  ///< into the convolution before it, where that value is not hooked
   bool channels_last = true;    ///< convolutions compute with the channels last in memory
   bool in_place = true;         ///< results take the memory of arguments that nobody else has
+  /// Straight paths run what is affine at the network's beginning once.
+  bool affine_prefix = false;
   at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
 
-  static PlanSettings none() { return {false, false, false, false, at::kFloat}; }
+  static PlanSettings none() { return {false, false, false, false, false, at::kFloat}; }
   /// Equal for equal settings.
   std::string text() const;
 };

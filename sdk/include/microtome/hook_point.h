@@ -72,6 +72,8 @@ struct HookPoint {
   Selector selector;
   Location location;
 
+  /// Whether it is one of the model's inputs, in pixels or in model space.
+  bool is_model_input() const;
   /// The text without selector: what names the value in tables and file names.
   std::string site() const;
   /// The whole text.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -72,7 +73,9 @@ struct Edit {
   HookPoint at;
   /// Gets the selected part of the value and returns what stands in its place; returning the very
   /// tensor that it got changes nothing, to the last bit. Must return the same shape and type.
-  std::function<at::Tensor(const at::Tensor&)> apply;
+  std::function<at::Tensor(const at::Tensor&)> apply = {};
+  /// What stands there whatever was there before, in place of `apply`; in any memory format.
+  at::Tensor value = {};
 };
 
 /// Gives the vector that a selector with a direction means; see `Context::directions`.
@@ -169,6 +172,12 @@ class Model {
   /// Goes on from a snapshot of this model: computes what comes after the cut, nothing else. Edits,
   /// captures and derivatives are at the cut or after it. `Error` otherwise.
   virtual Recording resume(const Snapshot& from, const Pass& pass) const = 0;
+  /// The last hook point whose value is an affine function of the value at `from` and through which
+  /// alone all that comes later depends on it (behind a first convolution and its batch norm, say):
+  /// a straight line at `from` is a straight line there, and gradients by it become gradients by
+  /// `from` through one constant linear map. Nothing when there is none, or unless `runtime:
+  /// {affine_prefix: true}` allows it.
+  virtual std::optional<HookPoint> affine_prefix(const HookPoint& from) const;
 };
 
 }  // namespace microtome

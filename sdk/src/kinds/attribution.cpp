@@ -46,8 +46,9 @@ Plan AttributionStage::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-TargetScore AttributionStage::target_score(const AttributionInput& input, const Recording& plain,
-                                           Context& context) const {
+TargetScore AttributionStage::decide(const AttributionInput& input, const Recording& plain,
+                                     Context& context) const {
+  if (input.target != nullptr) return *input.target;
   const Target& target = common_.target;
   at::Tensor direction, reference;
   if (target.direction) direction = context.direction(*target.direction);
@@ -59,9 +60,24 @@ TargetScore AttributionStage::target_score(const AttributionInput& input, const 
   return {target, plain, input.batch, direction, reference};
 }
 
+TargetScore AttributionStage::target_score(const AttributionInput& input, Context& context) const {
+  return decide(input, input.model.run(input.inputs, {}), context);
+}
+
+ScoreFunction AttributionStage::score_function(const AttributionInput& input,
+                                               Context& context) const {
+  return score_function(input, common_.at, context);
+}
+
+ScoreFunction AttributionStage::score_function(const AttributionInput& input, const HookPoint& at,
+                                               Context& context) const {
+  return {input.model, input.inputs, at,
+          [&](const Recording& plain) { return decide(input, plain, context); }};
+}
+
 void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const {
-  const Attributions result =
-      attribute({*chunk.model, chunk.inputs, chunk.batch, &context.dataset("data")}, context);
+  const Attributions result = attribute(
+      {*chunk.model, chunk.inputs, chunk.batch, &context.dataset("data"), nullptr}, context);
   chunk.emit("attributions", "attributions", result.values);
   chunk.emit("attributions", "score", result.score);
   state.samples += chunk.batch.size();

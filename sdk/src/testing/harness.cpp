@@ -80,7 +80,9 @@ Recording StepModel::run_from(const std::string& start, at::Tensor value, const 
     for (const Edit& edit : pass.edits) {
       if (step_of(edit.at) == name) {
         value = assign(value, edit.at.selector,
-                       edit.apply(select(value, edit.at.selector, pass.directions)));
+                       edit.value.defined()
+                           ? edit.value
+                           : edit.apply(select(value, edit.at.selector, pass.directions)));
       }
     }
     for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {

@@ -153,7 +153,7 @@ TEST(PluginLoader, APluginExportsOneSymbol) {
   for (const std::string& plugin :
        {std::string(MICROTOME_PLUGIN_FOLDER) + "/microtome-activations.so",
         std::string(MICROTOME_PLUGIN_FOLDER) + "/microtome-evaluate.so",
-        std::string(MICROTOME_PLUGIN_FOLDER) + "/microtome-integrated_gradients.so",
+        std::string(MICROTOME_PLUGIN_FOLDER) + "/microtome-attribution.so",
         fixture("well_behaved").string()}) {
     FILE* pipe = popen(("nm -D --defined-only " + plugin).c_str(), "r");
     ASSERT_NE(pipe, nullptr);

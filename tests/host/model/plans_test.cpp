@@ -14,37 +14,10 @@ using host::ProgramModel;
 using ::testing::HasSubstr;
 using torch::jit::Module;
 
-std::shared_ptr<ProgramModel> shared_model(const Module& module) {
-  return std::make_shared<ProgramModel>("m", host::torchscript::Lowering(module).run(),
-                                        ModelInput{}, at::kCPU);
-}
-
 PlanSettings only(bool PlanSettings::*setting) {
   PlanSettings settings = PlanSettings::none();
   settings.*setting = true;
   return settings;
-}
-
-Module convolution(std::int64_t in, std::int64_t out, bool bias) {
-  std::vector<std::pair<std::string, at::Tensor>> parameters{
-      {"weight", at::randn({out, in, 3, 3})}};
-  if (bias) parameters.emplace_back("bias", at::randn({out}));
-  return scripted(std::string("def forward(self, x):\n  return torch.conv2d(x, self.weight, ") +
-                      (bias ? "self.bias" : "None") + ", [1, 1], [1, 1])\n",
-                  {}, parameters);
-}
-
-Module norm(std::int64_t channels) {
-  Module module("__torch__.PlanNorm" + std::to_string(channels));
-  module.register_parameter("weight", at::randn({channels}), false);
-  module.register_parameter("bias", at::randn({channels}), false);
-  module.register_buffer("running_mean", at::randn({channels}));
-  module.register_buffer("running_var", at::rand({channels}) + 0.5);
-  module.define(
-      "def forward(self, x):\n  return torch.batch_norm(x, self.weight, self.bias, "
-      "self.running_mean, self.running_var, False, 0.1, 1e-05, True)\n");
-  module.eval();
-  return module;
 }
 
 /// conv, norm, relu, conv with a skip, norm of the sum, and a view.

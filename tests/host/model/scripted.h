@@ -28,6 +28,35 @@ inline host::ProgramModel model_of(const torch::jit::Module& module) {
   return host::ProgramModel("m", host::torchscript::Lowering(module).run(), {}, at::kCPU);
 }
 
+inline std::shared_ptr<host::ProgramModel> shared_model(const torch::jit::Module& module) {
+  return std::make_shared<host::ProgramModel>("m", host::torchscript::Lowering(module).run(),
+                                              ModelInput{}, at::kCPU);
+}
+
+/// 3 x 3, with random weights.
+inline torch::jit::Module convolution(std::int64_t in, std::int64_t out, bool bias) {
+  std::vector<std::pair<std::string, at::Tensor>> parameters{
+      {"weight", at::randn({out, in, 3, 3})}};
+  if (bias) parameters.emplace_back("bias", at::randn({out}));
+  return scripted(std::string("def forward(self, x):\n  return torch.conv2d(x, self.weight, ") +
+                      (bias ? "self.bias" : "None") + ", [1, 1], [1, 1])\n",
+                  {}, parameters);
+}
+
+/// A batch norm with random moments.
+inline torch::jit::Module norm(std::int64_t channels) {
+  torch::jit::Module module("__torch__.PlanNorm" + std::to_string(channels));
+  module.register_parameter("weight", at::randn({channels}), false);
+  module.register_parameter("bias", at::randn({channels}), false);
+  module.register_buffer("running_mean", at::randn({channels}));
+  module.register_buffer("running_var", at::rand({channels}) + 0.5);
+  module.define(
+      "def forward(self, x):\n  return torch.batch_norm(x, self.weight, self.bias, "
+      "self.running_mean, self.running_var, False, 0.1, 1e-05, True)\n");
+  module.eval();
+  return module;
+}
+
 inline NamedTensors named_inputs(const host::ProgramModel& model,
                                  const std::vector<at::Tensor>& inputs) {
   NamedTensors named;

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "microtome/kinds/score_function.h"
 #include "microtome/stage_spec.h"
-#include "microtome/target_score.h"
 
 namespace [[gnu::visibility("default")]] microtome {
 
@@ -25,6 +25,15 @@ struct AttributionInput {
   const NamedTensors& inputs;  ///< bound to the model's inputs
   const Batch& batch;
   const Dataset* data = nullptr;  ///< for baselines made from the data
+  /// What is explained, when it was decided on other inputs than these (noisy ones, say); nullptr:
+  /// the method's own target, decided here.
+  const TargetScore* target = nullptr;
+};
+
+/// Parameters that every attribution method has.
+struct AttributionParams {
+  HookPoint at = parse_hook_point("input");
+  Target target = parse_target("predicted");
 };
 
 /// An attribution method that others can call; see `Stage::capability`.
@@ -34,12 +43,9 @@ class AttributionMethod {
   virtual ~AttributionMethod();
   /// [any thread]
   virtual Attributions attribute(const AttributionInput& input, Context& context) const = 0;
-};
-
-/// Parameters that every attribution method has.
-struct AttributionParams {
-  HookPoint at = parse_hook_point("input");
-  Target target = parse_target("predicted");
+  virtual const AttributionParams& common() const = 0;
+  /// The target made concrete for the batch, with the direction or the reference that it names.
+  virtual TargetScore target_score(const AttributionInput& input, Context& context) const = 0;
 };
 
 /// What a run of attributions adds up to.
@@ -62,21 +68,24 @@ class AttributionStage : public StreamingStage<AttributionTotals>, public Attrib
   void finish(State& state, Context& context) const override;
   void* capability(std::string_view id) override;
 
-  const AttributionParams& common() const { return common_; }
+  const AttributionParams& common() const override { return common_; }
+  TargetScore target_score(const AttributionInput& input, Context& context) const override;
 
  protected:
-  /// The target made concrete for a batch, with the direction or the reference that it names.
-  /// `plain` is an unedited run on it.
-  TargetScore target_score(const AttributionInput& input, const Recording& plain,
-                           Context& context) const;
+  /// The target's score of a batch as a function of the value at `at`, or at another hook point.
+  ScoreFunction score_function(const AttributionInput& input, Context& context) const;
+  ScoreFunction score_function(const AttributionInput& input, const HookPoint& at,
+                               Context& context) const;
 
  private:
+  TargetScore decide(const AttributionInput& input, const Recording& plain, Context& context) const;
+
   AttributionParams common_;
 };
 
-/// Says the ports and common parameters of an attribution stage.
+/// Says the ports of an attribution stage.
 template <class Params>
-void describe_attribution(StageSpec<Params>& spec) {
+void describe_attribution_ports(StageSpec<Params>& spec) {
   spec.input("model", {kind::model}).doc("the network that is explained");
   spec.input("data", {kind::dataset}).doc("the samples that are explained");
   spec.input("reference", {kind::model})
@@ -86,11 +95,21 @@ void describe_attribution(StageSpec<Params>& spec) {
       .doc(
           "`attributions`, and for each sample `score`, `target` and, where the method has it, "
           "`completeness_delta`");
-  spec.parameter("at", &Params::at)
-      .of("model")
-      .doc("hook point whose value is credited; `input` is model space, `pixels` pixel space");
-  spec.parameter("target", &Params::target).doc("the score that is explained");
   spec.capability(AttributionMethod::capability);
+}
+
+/// Says the ports and common parameters of an attribution stage. `of_a_layer`: the method has no
+/// meaning at the input, so `at` must be given.
+template <class Params>
+void describe_attribution(StageSpec<Params>& spec, bool of_a_layer = false) {
+  describe_attribution_ports(spec);
+  auto at = spec.parameter("at", &Params::at).of("model");
+  if (of_a_layer) {
+    at.required().doc("hook point of the layer whose value is credited");
+  } else {
+    at.doc("hook point whose value is credited; `input` is model space, `pixels` pixel space");
+  }
+  spec.parameter("target", &Params::target).doc("the score that is explained");
 }
 
 }  // namespace microtome

@@ -1,5 +1,5 @@
 // Quadrature against closed forms, and the method's properties, with the SDK's harness.
-#include "plugins/integrated_gradients/integrated_gradients.h"
+#include "plugins/attribution/paths/integrated_gradients.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,12 +11,12 @@
 namespace microtome::testing {
 namespace {
 
-using integrated_gradients::IntegratedGradients;
-using integrated_gradients::Rule;
+using attribution::IntegratedGradients;
+using attribution::Rule;
 
 double integral(Rule rule, std::int64_t steps, int power) {
   double sum = 0;
-  for (const auto& node : integrated_gradients::quadrature(rule, steps))
+  for (const auto& node : attribution::quadrature(rule, steps))
     sum += node.weight * std::pow(node.position, power);
   return sum;
 }
@@ -43,9 +43,9 @@ TEST(Quadrature, IsExactForPolynomialsOfItsDegree) {
 }
 
 TEST(Quadrature, RefusesStepsThatARuleCantHave) {
-  EXPECT_THROW(integrated_gradients::quadrature(Rule::simpson, 3), Error);
-  EXPECT_THROW(integrated_gradients::quadrature(Rule::boole, 6), Error);
-  EXPECT_THROW(integrated_gradients::quadrature(Rule::left, 0), Error);
+  EXPECT_THROW(attribution::quadrature(Rule::simpson, 3), Error);
+  EXPECT_THROW(attribution::quadrature(Rule::boole, 6), Error);
+  EXPECT_THROW(attribution::quadrature(Rule::left, 0), Error);
 }
 
 /// x -> (sum of x^2, a linear form): gradients along a path are known.
@@ -143,22 +143,19 @@ TEST(IntegratedGradients, SeveralBaselinesAreAveraged) {
 }
 
 TEST(Baselines, BlurKeepsConstantsAndMeansAreMeans) {
-  using integrated_gradients::Baseline;
+  using attribution::Baseline;
   const at::Tensor flat = at::full({2, 3, 9, 9}, 0.7);
-  EXPECT_TRUE(at::allclose(
-      integrated_gradients::pixel_baseline(Baseline::parse("blur:2"), flat, {}), flat, 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(attribution::pixel_baseline(Baseline::parse("blur:2"), flat, {}), flat,
+                           1e-5, 1e-6));
   const at::Tensor images = at::rand({2, 3, 9, 9}), mean = at::rand({3, 9, 9});
   EXPECT_TRUE(
-      integrated_gradients::pixel_baseline(Baseline::parse("mean_image"), images, mean)[1].equal(
-          mean));
+      attribution::pixel_baseline(Baseline::parse("mean_image"), images, mean)[1].equal(mean));
   EXPECT_TRUE(at::allclose(
-      integrated_gradients::pixel_baseline(Baseline::parse("mean_colour"), images, mean)[0].std(
-          {1, 2}),
+      attribution::pixel_baseline(Baseline::parse("mean_colour"), images, mean)[0].std({1, 2}),
       at::zeros({3}), 0, 1e-6));
-  EXPECT_TRUE(integrated_gradients::pixel_baseline(Baseline::parse("black"), images, mean)
+  EXPECT_TRUE(attribution::pixel_baseline(Baseline::parse("black"), images, mean)
                   .equal(at::zeros_like(images)));
-  const at::Tensor blurred =
-      integrated_gradients::pixel_baseline(Baseline::parse("blur"), images, {});
+  const at::Tensor blurred = attribution::pixel_baseline(Baseline::parse("blur"), images, {});
   EXPECT_LT(blurred.std().item<double>(), images.std().item<double>() / 2);
   EXPECT_THROW(Baseline::parse("blur:-1"), Error);
   EXPECT_THROW(Baseline::parse("zeros:1"), Error);

@@ -1,9 +1,9 @@
-#include "baselines.h"
+#include "baselines/baseline.h"
 
 #include <algorithm>
 #include <cmath>
 
-namespace integrated_gradients {
+namespace attribution {
 
 using microtome::Error;
 
@@ -87,4 +87,4 @@ at::Tensor mean_image_of(const microtome::Dataset& data, const std::string& fiel
   return (sum / static_cast<double>(used)).to(at::kFloat);
 }
 
-}  // namespace integrated_gradients
+}  // namespace attribution

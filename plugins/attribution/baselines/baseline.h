@@ -6,7 +6,7 @@
 
 #include "microtome/sdk.h"
 
-namespace integrated_gradients {
+namespace attribution {
 
 /// A baseline as text: `zeros`, `black`, `mean_image`, `mean_colour`, `blur`, `blur:SIGMA`,
 /// `noise`, `noise:STD`.
@@ -34,4 +34,4 @@ at::Tensor pixel_baseline(const Baseline& baseline, const at::Tensor& images,
 /// Mean of the first images of a dataset, C x H x W.
 at::Tensor mean_image_of(const microtome::Dataset& data, const std::string& field);
 
-}  // namespace integrated_gradients
+}  // namespace attribution

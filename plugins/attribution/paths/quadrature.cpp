@@ -1,16 +1,14 @@
-#include "quadrature.h"
+#include "paths/quadrature.h"
 
 #include <cmath>
 #include <numbers>
 
-#include "microtome/error.h"
-
-namespace integrated_gradients {
+namespace attribution {
 namespace {
 
 /// Roots of the Legendre polynomial by Newton's method, moved from [-1, 1] to [0, 1].
-std::vector<Node> gauss_legendre(std::int64_t count) {
-  std::vector<Node> nodes(static_cast<std::size_t>(count));
+std::vector<QuadratureNode> gauss_legendre(std::int64_t count) {
+  std::vector<QuadratureNode> nodes(static_cast<std::size_t>(count));
   const double n = static_cast<double>(count);
   for (std::int64_t i = 0; i < count; ++i) {
     double x = std::cos(std::numbers::pi * (static_cast<double>(i) + 0.75) / (n + 0.5));
@@ -36,11 +34,11 @@ std::vector<Node> gauss_legendre(std::int64_t count) {
 }
 
 /// A closed rule repeated over equal panels. `weights` are for one panel.
-std::vector<Node> composite(std::int64_t intervals, const std::vector<double>& weights) {
+std::vector<QuadratureNode> composite(std::int64_t intervals, const std::vector<double>& weights) {
   const auto width = static_cast<std::int64_t>(weights.size()) - 1;
   double sum = 0;
   for (const double weight : weights) sum += weight;
-  std::vector<Node> nodes(static_cast<std::size_t>(intervals) + 1);
+  std::vector<QuadratureNode> nodes(static_cast<std::size_t>(intervals) + 1);
   for (std::int64_t i = 0; i <= intervals; ++i) {
     nodes[static_cast<std::size_t>(i)].position =
         static_cast<double>(i) / static_cast<double>(intervals);
@@ -69,7 +67,7 @@ std::int64_t fitting_steps(Rule rule, std::int64_t steps) {
   return (steps + multiple - 1) / multiple * multiple;
 }
 
-std::vector<Node> quadrature(Rule rule, std::int64_t steps) {
+std::vector<QuadratureNode> quadrature(Rule rule, std::int64_t steps) {
   if (steps < 1) throw microtome::Error("a rule needs one step at least");
   if (fitting_steps(rule, steps) != steps) {
     throw microtome::Error("the rule " + rule_words()[static_cast<std::size_t>(rule)] +
@@ -89,7 +87,7 @@ std::vector<Node> quadrature(Rule rule, std::int64_t steps) {
       break;
   }
   const double offset = rule == Rule::left ? 0 : rule == Rule::right ? 1 : 0.5;
-  std::vector<Node> nodes;
+  std::vector<QuadratureNode> nodes;
   for (std::int64_t i = 0; i < steps; ++i) {
     nodes.push_back({(static_cast<double>(i) + offset) / static_cast<double>(steps),
                      1 / static_cast<double>(steps)});
@@ -97,4 +95,4 @@ std::vector<Node> quadrature(Rule rule, std::int64_t steps) {
   return nodes;
 }
 
-}  // namespace integrated_gradients
+}  // namespace attribution

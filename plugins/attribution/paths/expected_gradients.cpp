@@ -1,0 +1,128 @@
+#include "paths/expected_gradients.h"
+
+#include <algorithm>
+
+#include "result.h"
+
+namespace attribution {
+
+using namespace microtome;
+
+namespace {
+
+template <class Params>
+void describe_background(StageSpec<Params>& spec) {
+  describe_attribution(spec);
+  spec.input("background", {kind::dataset})
+      .optional()
+      .doc("samples to compare with; absent: the samples that are explained");
+  spec.parameter("draws", &Params::draws)
+      .range(1, 1000000)
+      .doc("random points for each sample, each with a background sample of its own");
+  spec.parameter("background", &Params::background)
+      .range(1, 100000)
+      .doc("how many samples of the background are drawn from, at most; they stay in memory");
+}
+
+}  // namespace
+
+Plan BackgroundStage::plan(const PlanInputs& inputs) const {
+  Plan plan = AttributionStage::plan(inputs);
+  plan.random = true;
+  return plan;
+}
+
+at::Tensor BackgroundStage::background_at_hook(const AttributionInput& input,
+                                               Context& context) const {
+  const Dataset& data =
+      context.connected("background") ? context.dataset("background") : *input.data;
+  const std::int64_t size = data.info().size;
+  // The same for all chunks.
+  at::Generator generator = context.generator(0);
+  const at::Tensor order = at::randperm(size, generator);
+  const std::int64_t count = std::min(size, background_);
+  std::vector<at::Tensor> parts;
+  for (std::int64_t first = 0; first < count; first += context.chunk_size()) {
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), count); ++i)
+      positions.push_back(order[i].item<std::int64_t>());
+    Pass pass;
+    pass.capture = {common().at};
+    pass.outputs = false;
+    parts.push_back(input.model.run(context.bind("model", data.load(positions)), pass).captured[0]);
+  }
+  if (parts.empty()) throw Error("the background has no samples");
+  return at::cat(parts);
+}
+
+Attributions BackgroundStage::attribute(const AttributionInput& input, Context& context) const {
+  const ScoreFunction score = score_function(input, context);
+  const at::Tensor& value = score.value();
+  const at::Tensor background = background_at_hook(input, context);
+  if (background.sizes().slice(1) != value.sizes().slice(1)) {
+    throw Error("the background's values at \"" + common().at.text() +
+                "\" differ in shape from those of the samples");
+  }
+  const std::int64_t rows = value.size(0);
+  const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
+  // Each sample draws for itself, so that chunks don't matter: which sample, where, noise.
+  std::vector<at::Generator> generators;
+  for (std::int64_t row = 0; row < rows; ++row)
+    generators.push_back(
+        context.generator(1 + static_cast<std::uint64_t>(input.batch.first + row)));
+  at::Tensor total = at::zeros(value.sizes(), value.options().dtype(at::kDouble));
+  at::Tensor baseline_scores = at::zeros({rows}, total.options());
+  for (std::int64_t draw = 0; draw < draws_; ++draw) {
+    context.check_cancelled();
+    at::Tensor chosen = at::empty({rows}, at::kLong), place = at::empty({rows}, options);
+    at::Tensor end = value;
+    if (noise_ > 0) end = value.clone();
+    for (std::int64_t row = 0; row < rows; ++row) {
+      at::Generator& generator = generators[static_cast<std::size_t>(row)];
+      chosen[row].random_(0, background.size(0), generator);
+      place[row].uniform_(0, 1, generator);
+      if (noise_ > 0) {
+        at::Tensor noise = at::empty(value[row].sizes(), options);
+        end[row] += noise.normal_(0, noise_, generator).to(value.options());
+      }
+    }
+    const at::Tensor start = background.index_select(0, chosen.to(background.device()));
+    const at::Tensor step = end - start;
+    const at::Tensor gradient =
+        score.gradient(start + by_row(place.to(value.options()), value) * step).values;
+    total.add_(gradient.to(at::kDouble) * step);
+    baseline_scores += score.scores(start);
+  }
+  const auto draws = static_cast<double>(draws_);
+  const at::Tensor scores = score.scores(value);
+  Attributions result = attributions(score, scores, total / draws);
+  result.completeness_delta =
+      row_sums(total / draws) - (scores.to(at::kDouble) - baseline_scores / draws);
+  return result;
+}
+
+void ExpectedGradients::describe(StageSpec<Params>& spec) {
+  spec.summary("Expected gradients: integrated gradients averaged over baselines from the data.");
+  spec.details(
+      "Each draw takes a sample of the background and a point between it and the input, both at "
+      "random. Attributions sum, up to the completeness delta, to the score minus its average over "
+      "the background; the delta falls with the number of draws.");
+  spec.paper(
+      "Erion, Janizek, Sturmfels, Lundberg, Lee 2019, Improving performance of deep learning "
+      "models "
+      "with axiomatic attribution priors and expected gradients (arXiv 1906.10670)");
+  describe_background(spec);
+}
+
+void GradientShap::describe(StageSpec<Params>& spec) {
+  spec.summary("GradientSHAP: expected gradients of inputs with noise.");
+  spec.paper(
+      "Lundberg, Lee 2017, A unified approach to interpreting model predictions (arXiv "
+      "1705.07874)");
+  describe_background(spec);
+  spec.parameter("noise", &Params::noise)
+      .range(0, 1e6)
+      .doc("standard deviation of the noise, in the units of the value at `at`");
+}
+
+}  // namespace attribution

@@ -1,0 +1,24 @@
+#include "gradient/grad_cam.h"
+#include "gradient/plain_gradient.h"
+#include "gradient/rectifier_rules.h"
+#include "gradient/smooth_grad.h"
+#include "layers/conductance.h"
+#include "paths/expected_gradients.h"
+#include "paths/integrated_gradients.h"
+#include "perturbation/ablation.h"
+#include "perturbation/shapley.h"
+
+using namespace attribution;
+using microtome::stage;
+
+MICROTOME_PLUGIN(
+    "attribution", "0.2.0", stage<Saliency>("saliency"), stage<InputXGradient>("input_x_gradient"),
+    stage<GuidedBackprop>("guided_backprop"), stage<Deconvolution>("deconvolution"),
+    stage<GradCam>("grad_cam"), stage<GradCamPlusPlus>("grad_cam_plus_plus"),
+    stage<ScoreCam>("score_cam"), stage<GuidedGradCam>("guided_grad_cam"),
+    stage<SmoothGrad>("smooth_grad"), stage<IntegratedGradients>("integrated_gradients"),
+    stage<ExpectedGradients>("expected_gradients"), stage<GradientShap>("gradient_shap"),
+    stage<InternalInfluence>("internal_influence"), stage<Conductance>("conductance"),
+    stage<NeuronConductance>("neuron_conductance"), stage<Occlusion>("occlusion"),
+    stage<FeatureAblation>("feature_ablation"), stage<ShapleySampling>("shapley_sampling"),
+    stage<KernelShap>("kernel_shap"), stage<Lime>("lime"))

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "microtome/model.h"
+#include "microtome/target_score.h"
+
+namespace [[gnu::visibility("default")]] microtome {
+
+/// A point of a quadrature over [0, 1].
+struct QuadratureNode {
+  double position = 0;
+  double weight = 0;
+};
+
+/// The score of each sample of a batch as a function of the value at one hook point: what comes
+/// before that value is not computed again. Refers to the model and the inputs, which must outlive
+/// it. [immutable; any number of threads]
+///
+/// Where a function takes `samples`, [M] int64, row i of the points stands in for the value of
+/// sample `samples[i]`; undefined means all N samples in order. Points have the type and the
+/// trailing shape of `value()`.
+class ScoreFunction {
+ public:
+  /// Runs the model on the batch once, without edits; `decide` makes the target's score from that.
+  ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                const std::function<TargetScore(const Recording&)>& decide);
+
+  /// The value at the hook point on the samples themselves, N x ...
+  const at::Tensor& value() const { return value_; }
+  const TargetScore& target() const { return target_; }
+  const HookPoint& at() const { return at_; }
+
+  /// A run with `points` in place; what else `pass` asks for must come after them. Its edits come
+  /// after this one.
+  Recording run(const at::Tensor& points, Pass pass, const at::Tensor& samples = {}) const;
+  /// Scores [M] of such a run; what the target captures starts at `recording.captured[offset]`.
+  at::Tensor score(const Recording& recording, const at::Tensor& samples = {},
+                   std::size_t offset = 0) const;
+
+  /// Scores [M], without a graph.
+  at::Tensor scores(const at::Tensor& points, const at::Tensor& samples = {}) const;
+
+  struct Gradient {
+    at::Tensor scores;  ///< [M]
+    at::Tensor values;  ///< of each score by its own point, like the points
+  };
+  /// Scores and their gradients, by `rules` where given.
+  Gradient gradient(const at::Tensor& points, const at::Tensor& samples = {},
+                    const BackwardRules& rules = {}) const;
+
+  /// Sum over `nodes` of weight times the gradient at start + position (end - start), float64, M x
+  /// ... The ends have M rows. `check` is called before each node and may throw. Where the model
+  /// has an affine prefix (`Model::affine_prefix`), the sum is formed behind it and taken through
+  /// it once.
+  at::Tensor line_integral(const at::Tensor& start, const at::Tensor& end,
+                           const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
+                           const std::function<void()>& check) const;
+
+ private:
+  ScoreFunction(const ScoreFunction& outer, TargetScore target, const HookPoint& at,
+                at::Tensor value, std::shared_ptr<const Snapshot> snapshot);
+  const Model* model_;
+  const NamedTensors* inputs_;
+  HookPoint at_;
+  at::Tensor value_;
+  std::shared_ptr<const Snapshot> snapshot_;  ///< at the hook point; none at an input
+  std::shared_ptr<const ScoreFunction> behind_prefix_;
+  TargetScore target_;
+};
+
+}  // namespace microtome

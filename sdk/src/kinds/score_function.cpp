@@ -1,0 +1,149 @@
+#include "microtome/kinds/score_function.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <utility>
+
+namespace microtome {
+namespace {
+
+/// The gradient by the first value of the pass, in the order in memory that it was computed in:
+/// `Recording::gradients` puts it in rows, which costs as much as a layer.
+at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& scores) {
+  const at::Tensor& value = recording.differentiated.at(0);
+  if (!scores.requires_grad()) return at::zeros_like(value);
+  const at::Tensor found =
+      torch::autograd::grad({scores.sum()}, {value}, {}, false, false, /*allow_unused=*/true)[0];
+  return found.defined() ? found : at::zeros_like(value);
+}
+
+/// Nodes whose gradients are summed before they go into the sum in double precision.
+constexpr int most_summed = 8;
+
+}  // namespace
+
+ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                             const std::function<TargetScore(const Recording&)>& decide)
+    : model_(&model), inputs_(&inputs), at_(at), target_([&] {
+        Pass pass;
+        pass.capture = {at};
+        const bool cuts_here = !at.is_model_input() && model.resolve(at).can_cut;
+        const std::optional<HookPoint> prefix = model.affine_prefix(at);
+        if (cuts_here) pass.cuts.push_back({at});
+        if (prefix) {
+          pass.cuts.push_back({*prefix});
+          pass.capture.push_back(*prefix);
+        }
+        const Recording plain = model.run(inputs, pass);
+        value_ = plain.captured[0];
+        if (cuts_here) snapshot_ = plain.snapshots[0];
+        TargetScore target = decide(plain);
+        // A unit that is scored may lie before the prefix's end.
+        if (prefix && target.capture().empty()) {
+          behind_prefix_ = std::shared_ptr<const ScoreFunction>(
+              new ScoreFunction(*this, target, *prefix, plain.captured[1], plain.snapshots.back()));
+        }
+        return target;
+      }()) {}
+
+ScoreFunction::ScoreFunction(const ScoreFunction& outer, TargetScore target, const HookPoint& at,
+                             at::Tensor value, std::shared_ptr<const Snapshot> snapshot)
+    : model_(outer.model_),
+      inputs_(outer.inputs_),
+      at_(at),
+      value_(std::move(value)),
+      snapshot_(std::move(snapshot)),
+      target_(std::move(target)) {}
+
+Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tensor& samples) const {
+  pass.edits.insert(pass.edits.begin(), {at_, {}, points});
+  if (snapshot_ != nullptr)
+    return model_->resume(samples.defined() ? *snapshot_->select(samples) : *snapshot_, pass);
+  if (!samples.defined()) return model_->run(*inputs_, pass);
+  NamedTensors chosen;
+  for (const auto& [name, value] : *inputs_)
+    chosen.set(name, value.index_select(0, samples.to(value.device())));
+  return model_->run(chosen, pass);
+}
+
+at::Tensor ScoreFunction::score(const Recording& recording, const at::Tensor& samples,
+                                std::size_t offset) const {
+  return (samples.defined() ? target_.rows(samples) : target_).score(recording, 1, offset);
+}
+
+at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples) const {
+  Pass pass;
+  pass.capture = target_.capture();
+  return score(run(points, std::move(pass), samples), samples).detach();
+}
+
+ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const at::Tensor& samples,
+                                                const BackwardRules& rules) const {
+  Pass pass;
+  pass.capture = target_.capture();
+  pass.differentiate = {at_};
+  pass.rules = rules;
+  const Recording recording = run(points, std::move(pass), samples);
+  const at::Tensor scores = score(recording, samples);
+  return {scores.detach(), recording.gradients(scores)[0]};
+}
+
+at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tensor& end,
+                                        const std::vector<QuadratureNode>& nodes,
+                                        const at::Tensor& samples,
+                                        const std::function<void()>& check) const {
+  if (behind_prefix_ != nullptr) {
+    Pass prefix;
+    prefix.capture = {behind_prefix_->at_};
+    prefix.outputs = false;
+    const at::Tensor inner_start = run(start, prefix, samples).captured[0];
+    prefix.differentiate = {at_};
+    const Recording at_end = run(end, prefix, samples);
+    const at::Tensor sum = behind_prefix_->line_integral(inner_start, at_end.captured[0].detach(),
+                                                         nodes, samples, check);
+    // The derivative of the prefix is the same everywhere.
+    const at::Tensor& value = at_end.captured[0];
+    return at_end.gradients((value * sum.to(value.options())).sum())[0].to(at::kDouble);
+  }
+  at::Tensor from = start, to = end, step = end - start;
+  at::Tensor total = at::zeros(start.sizes(), start.options().dtype(at::kDouble));
+  // A few nodes are summed in single precision, which is twice as fast and loses nothing to speak
+  // of.
+  at::Tensor few;
+  int summed = 0;
+  const auto flush = [&] {
+    if (summed > 0) total.add_(few);
+    summed = 0;
+  };
+  for (const QuadratureNode& node : nodes) {
+    if (node.weight == 0) continue;
+    check();
+    // The ends themselves, not a sum that rounds.
+    const at::Tensor point = node.position == 0   ? from
+                             : node.position == 1 ? to
+                                                  : at::add(from, step, node.position);
+    Pass pass;
+    pass.capture = target_.capture();
+    pass.differentiate = {at_};
+    const Recording recording = run(point, std::move(pass), samples);
+    const at::Tensor gradients = gradient_as_computed(recording, score(recording, samples));
+    if (!few.defined()) {
+      // In the order in memory that the model computes in, so that no step puts it in order again.
+      const at::MemoryFormat format = gradients.suggest_memory_format();
+      from = from.contiguous(format);
+      to = to.contiguous(format);
+      step = step.contiguous(format);
+      few = at::empty_like(gradients);
+    }
+    if (summed == 0) {
+      at::mul_out(few, gradients, at::scalar_tensor(node.weight));
+    } else {
+      few.add_(gradients, node.weight);
+    }
+    if (++summed == most_summed) flush();
+  }
+  flush();
+  return total;
+}
+
+}  // namespace microtome

@@ -1,0 +1,112 @@
+// Every method against values computed by other software, all of a network's in one run.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "tests/support/program.h"
+#include "tests/support/safetensors_reader.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/test_data.h"
+
+namespace microtome::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Method {
+  const char* file;
+  const char* stage;
+  std::string parameters;
+  double scale = 1;  ///< of the reference, in units of the definition
+};
+
+/// The layers and neurons of a network's reference values.
+struct Network {
+  const char* name;
+  const char* model;
+  std::string layer, map_layer, neuron;
+  int window, stride, cell;
+};
+
+std::vector<Method> methods_of(const Network& network) {
+  const std::string layer = "at: " + network.layer;
+  const std::string neuron = "\"unit(" + network.layer + network.neuron + ")\"";
+  return {
+      {"saliency", "saliency", "target: class(answer)"},
+      {"input_x_gradient", "input_x_gradient", "target: class(answer)"},
+      {"layer_gradient_x_activation", "input_x_gradient", layer + ", target: class(answer)"},
+      {"guided_backprop", "guided_backprop", "target: class(answer)"},
+      {"deconvolution", "deconvolution", "target: class(answer)"},
+      {"grad_cam", "grad_cam", "at: " + network.map_layer + ", target: class(answer)"},
+      {"internal_influence", "internal_influence", layer + ", target: class(answer)"},
+      {"layer_conductance", "conductance", layer + ", steps: 512, target: class(answer)"},
+      {"neuron_gradient", "saliency", "absolute: false, target: " + neuron},
+      {"neuron_integrated_gradients", "integrated_gradients", "target: " + neuron},
+      {"neuron_conductance", "neuron_conductance",
+       "neuron: \"" + network.layer + network.neuron +
+           "\", target: class(answer), steps: 31, rule: trapezoid",
+       // 32 nodes of a trapezoid rule whose weights sum to 31/32.
+       31.0 / 32},
+      {"occlusion", "occlusion",
+       "window: " + std::to_string(network.window) + ", stride: " + std::to_string(network.stride) +
+           ", target: class(answer)"},
+      {"feature_ablation", "feature_ablation",
+       "features: \"grid:" + std::to_string(network.cell) + "\", target: class(answer)"},
+  };
+}
+
+class MethodsReference : public ::testing::TestWithParam<Network> {};
+
+TEST_P(MethodsReference, EqualToOtherSoftware) {
+  MICROTOME_TEST_DATA_OR_SKIP(shared, "reference");
+  const Network& network = GetParam();
+  const TemporaryFolder folder;
+  const fs::path values = shared / "attribution" / network.name;
+  const std::string inputs = (values / "inputs.safetensors").string();
+  std::string text =
+      "microtome: 1\nname: reference\nruntime: {threads: 2}\nmodels:\n  net: {source: "
+      "torchscript, path: \"" +
+      (shared.parent_path() / "models" / network.model).string() +
+      "\"}\ndatasets:\n  data:\n    source: tensors\n    fields: {inputs: \"" + inputs +
+      "#inputs\", answer: \"" + inputs + "#target\"}\nstages:\n";
+  for (const Method& method : methods_of(network)) {
+    text += std::string("  ") + method.file + ": {uses: " + method.stage +
+            ", inputs: {model: net, data: data}, with: {" + method.parameters + "}}\n";
+  }
+  const auto run = run_program({"run", folder.write("p.yaml", text).string(), "-q", "--jobs", "1"},
+                               folder.path());
+  ASSERT_EQ(run.status, 0) << run.errors;
+  for (const Method& method : methods_of(network)) {
+    const at::Tensor mine = read_safetensors(folder.path() / "runs/reference/latest/stages" /
+                                             method.file / "attributions/attributions.safetensors")
+                                .at("attributions") *
+                            method.scale;
+    const at::Tensor theirs =
+        read_safetensors(values / (std::string(method.file) + ".safetensors")).at("attributions");
+    if (mine.sizes() != theirs.sizes()) {
+      ADD_FAILURE() << method.file << ": " << mine.sizes() << " for " << theirs.sizes();
+      continue;
+    }
+    const at::Tensor largest = theirs.abs().flatten(1).amax(1);
+    const at::Tensor off = (mine - theirs).abs().flatten(1).amax(1);
+    // A sample whose reference is all zero must be all zero.
+    const at::Tensor relative = at::where(largest == 0, off, off / largest.clamp_min(1e-30));
+    const double most = relative.max().item<double>();
+    std::printf("%s, %s: %.2g\n", network.name, method.file, most);
+    EXPECT_LE(most, 1e-4) << method.file;
+    EXPECT_EQ((off.masked_select(largest == 0) != 0).sum().item<std::int64_t>(), 0) << method.file;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, MethodsReference,
+    ::testing::Values(Network{"cifar10-resnet20", "cifar10-resnet20.pt", "layer2", "layer3",
+                              "[c=3,y=5,x=5]", 8, 4, 8},
+                      Network{"imagenet-squeezenet1_0", "imagenet-squeezenet1_0.pt", "features.10",
+                              "features.12", "[c=270,y=9,x=20]", 32, 32, 32}),
+    [](const auto& info) {
+      return std::string(info.param.name).substr(0, std::string(info.param.name).find('-'));
+    });
+
+}  // namespace
+}  // namespace microtome::testing
