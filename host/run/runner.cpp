@@ -4,7 +4,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <ctime>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -35,7 +37,7 @@ struct StageRecord {
   double wall_seconds = 0, cpu_seconds = 0, peak_bytes = 0;
   std::string error;
   std::vector<std::pair<std::string, std::string>> skipped;
-  std::vector<std::string> shared_with;  ///< stages that the same passes served
+  std::optional<std::size_t> pass;  ///< of several stages: the first that it served
   fs::path result;
 };
 
@@ -261,10 +263,7 @@ class PipelineRun {
       for (std::size_t k = 0; k < reports.size(); ++k) {
         Running& running = *computed[k];
         running.record.skipped = std::move(reports[k].skipped);
-        for (const Running* other : computed) {
-          if (other != &running)
-            running.record.shared_with.push_back(planned_.stages[other->stage].id);
-        }
+        if (computed.size() > 1) running.record.pass = computed.front()->stage;
         attempt(running, [&] {
           if (reports[k].error) std::rethrow_exception(reports[k].error);
           running.context.reset();
@@ -351,7 +350,21 @@ class PipelineRun {
     Value stages = Value::map();
     for (const std::size_t i : chosen_) stages.set(planned_.stages[i].id, stage_entry(i));
     value.set("stages", std::move(stages));
+    value.set("shared_passes", shared_passes());
     return value;
+  }
+
+  /// Stages that were computed together, each such set as a list.
+  Value shared_passes() const {
+    std::map<std::size_t, Value> sets;
+    for (const std::size_t i : chosen_) {
+      if (!records_[i].pass) continue;
+      const auto known = sets.try_emplace(*records_[i].pass, Value::list()).first;
+      known->second.push_back(planned_.stages[i].id);
+    }
+    Value list = Value::list();
+    for (auto& [first, set] : sets) list.push_back(std::move(set));
+    return list;
   }
 
   Value stage_entry(std::size_t i) const {
@@ -371,11 +384,6 @@ class PipelineRun {
     entry.set("process_cpu_seconds", record.cpu_seconds);
     entry.set("process_peak_bytes", record.peak_bytes);
     if (!record.error.empty()) entry.set("error", record.error);
-    if (!record.shared_with.empty()) {
-      Value shared = Value::list();
-      for (const std::string& id : record.shared_with) shared.push_back(id);
-      entry.set("ran_with", std::move(shared));
-    }
     if (const Value plans = plans_of(planned_.stages[i]); !plans.as_map().empty())
       entry.set("plan", plans);
     if (!record.skipped.empty()) {

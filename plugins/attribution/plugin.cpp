@@ -6,6 +6,7 @@
 #include "paths/expected_gradients.h"
 #include "paths/integrated_gradients.h"
 #include "perturbation/ablation.h"
+#include "perturbation/rise.h"
 #include "perturbation/shapley.h"
 
 using namespace attribution;
@@ -21,4 +22,4 @@ MICROTOME_PLUGIN(
     stage<InternalInfluence>("internal_influence"), stage<Conductance>("conductance"),
     stage<NeuronConductance>("neuron_conductance"), stage<Occlusion>("occlusion"),
     stage<FeatureAblation>("feature_ablation"), stage<ShapleySampling>("shapley_sampling"),
-    stage<KernelShap>("kernel_shap"), stage<Lime>("lime"))
+    stage<KernelShap>("kernel_shap"), stage<Lime>("lime"), stage<Rise>("rise"))

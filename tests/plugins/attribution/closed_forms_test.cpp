@@ -8,6 +8,7 @@
 #include "microtome/testing/harness.h"
 #include "paths/expected_gradients.h"
 #include "perturbation/ablation.h"
+#include "perturbation/rise.h"
 #include "perturbation/shapley.h"
 
 namespace microtome::testing {
@@ -146,6 +147,36 @@ TEST(ClosedForms, NeuronConductancesOfAnInputSumToConductance) {
   }
 }
 
+TEST(ClosedForms, SmoothGradOfASquareIsItsGradientAndTheNoisesVariance) {
+  const auto squares = std::make_shared<StepModel>(
+      at::zeros({1, 4}), std::vector<StepModel::Step>{{"score", [](const at::Tensor& x) {
+                                                         return at::stack({(x * x).sum(1)}, 1);
+                                                       }}});
+  const at::Tensor x = at::tensor({0.0F, 1.0F, 2.0F, 3.0F, -1.0F, 0.0F, 5.0F, 0.5F}).view({2, 4});
+  const auto smoothed = [&](attribution::Smoothing smoothing) {
+    attribution::SmoothGradParams params;
+    params.method.uses = "saliency";
+    params.method.stage =
+        make<attribution::Saliency>(R"j({"target": "class(0)", "absolute": false})j");
+    params.smoothing = smoothing;
+    params.draws = 4000;
+    params.noise = 0.1;
+    const attribution::SmoothGrad stage(params);
+    return values(
+        Harness().model("model", squares).dataset("data", some(x)).run(stage).at("attributions"));
+  };
+  // The noise is a tenth of the range, and the gradient doubles it.
+  const at::Tensor range = x.amax(1, true) - x.amin(1, true);
+  const at::Tensor variance = (0.2 * range).square().expand_as(x);
+  EXPECT_LE((smoothed(attribution::Smoothing::mean) - 2 * x).abs().max().item<double>(), 0.1);
+  EXPECT_TRUE(at::allclose(smoothed(attribution::Smoothing::variance), variance, 0.1, 0));
+  EXPECT_LE((smoothed(attribution::Smoothing::mean_of_squares) - (4 * x * x + variance))
+                .abs()
+                .max()
+                .item<double>(),
+            1.5);
+}
+
 /// A map of two channels, their mean as the score of class 0.
 std::shared_ptr<StepModel> pooled() {
   return std::make_shared<StepModel>(
@@ -174,6 +205,26 @@ TEST(ClosedForms, GradCamOfPooledChannelsIsTheirWeightedSum) {
   EXPECT_TRUE(at::allclose(
       values(second), (weight.to(at::kFloat).view({2, 1, 1, 1}) * x.slice(1, 0, 1)).clamp_min(0),
       1e-4, 1e-5));
+}
+
+TEST(ClosedForms, RiseOfAConstantIsItAndOfAPlaceIsHighestThere) {
+  const auto place = std::make_shared<StepModel>(
+      at::zeros({1, 1, 8, 8}),
+      std::vector<StepModel::Step>{
+          {"score", [](const at::Tensor& x) {
+             const at::Tensor corner = x.select(1, 0).slice(1, 0, 2).slice(2, 0, 2).mean({1, 2});
+             return at::stack({at::full_like(corner, 3), corner}, 1);
+           }}});
+  const at::Tensor x = at::ones({2, 1, 8, 8});
+  const at::Tensor constant = values(
+      run<attribution::Rise>(place, R"j({"target": "class(0)", "cells": 4, "masks": 4000})j", x));
+  EXPECT_LE((constant - 3).abs().max().item<double>(), 0.2);
+  const at::Tensor map = values(
+      run<attribution::Rise>(place, R"j({"target": "class(1)", "cells": 4, "masks": 1000})j", x));
+  ASSERT_EQ(map.sizes(), (std::vector<std::int64_t>{2, 1, 8, 8}));
+  EXPECT_TRUE((map.flatten(1).argmax(1) % 8 < 2).all().item<bool>());
+  EXPECT_GT(map.slice(2, 0, 2).slice(3, 0, 2).mean().item<double>(),
+            1.3 * map.slice(2, 4, 8).slice(3, 4, 8).mean().item<double>());
 }
 
 TEST(ClosedForms, OcclusionOfAMeanIsTheWindowsShare) {
