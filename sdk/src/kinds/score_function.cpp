@@ -57,7 +57,8 @@ ScoreFunction::ScoreFunction(const ScoreFunction& outer, TargetScore target, con
 
 Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tensor& samples) const {
   pass.edits.insert(pass.edits.begin(), {at_, {}, points});
-  if (snapshot_ != nullptr)
+  // Rules act on the operators as they were given, which a plan's snapshot knows nothing of.
+  if (snapshot_ != nullptr && pass.rules.empty())
     return model_->resume(samples.defined() ? *snapshot_->select(samples) : *snapshot_, pass);
   if (!samples.defined()) return model_->run(*inputs_, pass);
   NamedTensors chosen;

@@ -1,0 +1,60 @@
+// The score of a network as a function of the value at a hook point.
+#include "microtome/kinds/score_function.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/host/model/scripted.h"
+
+namespace microtome::testing {
+namespace {
+
+/// Two convolutions with ReLUs, and the mean of each channel.
+std::shared_ptr<host::ProgramModel> rectified() {
+  at::manual_seed(6);
+  return shared_model(scripted(
+      "def forward(self, x):\n  a = torch.relu(self.bn1.forward(self.conv1.forward(x)))\n"
+      "  return torch.mean(torch.relu(self.conv2.forward(a)), [2, 3])\n",
+      {{"conv1", convolution(3, 6, true)}, {"bn1", norm(6)}, {"conv2", convolution(6, 4, false)}}));
+}
+
+struct Scored {
+  std::shared_ptr<const host::ProgramModel> model;
+  NamedTensors inputs;
+  ScoreFunction at(const char* hook) const {
+    return {*model, inputs, parse_hook_point(hook), [](const Recording& plain) {
+              return TargetScore(parse_target("class(1)"), plain, Batch{0, {"a", "b", "c"}, {}});
+            }};
+  }
+};
+
+TEST(ScoreFunction, GoesOnFromALayerAndTakesSamplesInAnyOrder) {
+  const auto model = rectified();
+  const Scored scored{model->planned({}, host::PlanSettings{}),
+                      named_inputs(*model, {at::randn({3, 3, 6, 6})})};
+  const ScoreFunction layer = scored.at("bn1"), whole = scored.at("input");
+  const at::Tensor scores = whole.scores(whole.value());
+  EXPECT_TRUE(at::allclose(layer.scores(layer.value()), scores, 1e-5, 1e-6));
+  const at::Tensor some = at::tensor({2, 0, 2, 1, 1});
+  EXPECT_TRUE(at::allclose(layer.scores(layer.value().index_select(0, some), some),
+                           scores.index_select(0, some), 1e-5, 1e-6));
+}
+
+TEST(ScoreFunction, RulesAtALayerActOnTheOperatorsThatWereGiven) {
+  const auto model = rectified();
+  const NamedTensors inputs = named_inputs(*model, {at::randn({3, 3, 6, 6})});
+  BackwardRules doubling;
+  doubling.on("aten::relu", [](const BackwardCall& call) {
+    std::vector<at::Tensor> gradients = call.standard();
+    gradients[0] = gradients[0] * 2;
+    return gradients;
+  });
+  const Scored as_given{model, inputs}, by_plan{model->planned({}, host::PlanSettings{}), inputs};
+  const ScoreFunction plain = as_given.at("bn1"), planned = by_plan.at("bn1");
+  const at::Tensor value = plain.value();
+  const at::Tensor by_rule = planned.gradient(value, {}, doubling).values;
+  // Two ReLUs come after the layer.
+  EXPECT_TRUE(at::allclose(by_rule, 4 * plain.gradient(value).values, 1e-4, 1e-6));
+}
+
+}  // namespace
+}  // namespace microtome::testing
