@@ -95,6 +95,7 @@ class PipelineRun {
     Scheduler scheduler(std::move(needs), std::move(groups), options_.jobs, lanes,
                         [this](const std::vector<std::size_t>& tasks) {
                           std::vector<std::size_t> stages;
+                          stages.reserve(tasks.size());
                           for (const std::size_t task : tasks) stages.push_back(chosen_[task]);
                           return run_group(stages);
                         });

@@ -80,6 +80,7 @@ Attributions Rise::attribute(const AttributionInput& input, Context& context) co
     for (std::int64_t k = 0; k < params_.masks; ++k) {
       context.check_cancelled();
       std::vector<at::Tensor> masks;
+      masks.reserve(generators.size());
       for (at::Generator& generator : generators)
         masks.push_back(drawn_mask(height, width, params_.cells, params_.present, generator));
       const at::Tensor mask = at::stack(masks).unsqueeze(1).to(value.options());

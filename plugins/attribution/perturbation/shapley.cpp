@@ -161,6 +161,7 @@ Attributions ShapleySampling::attribute(const AttributionInput& input, Context& 
         at::Tensor total = at::zeros({rows, count}, at::kDouble);
         for (std::int64_t k = 0; k < orders_; ++k) {
           std::vector<at::Tensor> orders;
+          orders.reserve(generators.size());
           for (at::Generator& generator : generators)
             orders.push_back(at::randperm(count, generator, at::TensorOptions().dtype(at::kLong)));
           const at::Tensor order = at::stack(orders);

@@ -50,7 +50,7 @@ TEST(ScoreFunction, RulesAtALayerActOnTheOperatorsThatWereGiven) {
   });
   const Scored as_given{model, inputs}, by_plan{model->planned({}, host::PlanSettings{}), inputs};
   const ScoreFunction plain = as_given.at("bn1"), planned = by_plan.at("bn1");
-  const at::Tensor value = plain.value();
+  const at::Tensor& value = plain.value();
   const at::Tensor by_rule = planned.gradient(value, {}, doubling).values;
   // Two ReLUs come after the layer.
   EXPECT_TRUE(at::allclose(by_rule, 4 * plain.gradient(value).values, 1e-4, 1e-6));
