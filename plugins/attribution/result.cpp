@@ -22,4 +22,18 @@ at::Tensor by_row(const at::Tensor& factors, const at::Tensor& like) {
   return factors.view(shape);
 }
 
+std::vector<at::Generator> generators_of(const AttributionInput& input, std::int64_t rows,
+                                         std::size_t baseline, const Context& context) {
+  constexpr std::uint64_t after_baselines = std::uint64_t{1} << 60;
+  constexpr std::int64_t streams_of_a_sample = 64;
+  std::vector<at::Generator> generators;
+  generators.reserve(static_cast<std::size_t>(rows));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::int64_t sample = (input.batch.first + row) * streams_of_a_sample;
+    generators.push_back(
+        context.generator(after_baselines + static_cast<std::uint64_t>(sample) + baseline));
+  }
+  return generators;
+}
+
 }  // namespace attribution

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "microtome/sdk.h"
 
 namespace attribution {
@@ -13,5 +16,11 @@ at::Tensor row_sums(const at::Tensor& values);
 
 /// Of an image or any other value for each sample: the factor of N values, shaped to multiply it.
 at::Tensor by_row(const at::Tensor& factors, const at::Tensor& like);
+
+/// One generator for each sample of the batch, so that chunks don't matter; `baseline` tells those
+/// of several baselines apart. Its streams are not those of random baselines.
+std::vector<at::Generator> generators_of(const microtome::AttributionInput& input,
+                                         std::int64_t rows, std::size_t baseline,
+                                         const microtome::Context& context);
 
 }  // namespace attribution

@@ -35,8 +35,7 @@ void Baselines::check(const PlanInputs& inputs) const {
 }
 
 at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at,
-                              std::size_t number, const at::Tensor& value, Context& context,
-                              std::uint64_t draw) const {
+                              std::size_t number, const at::Tensor& value, Context& context) const {
   const Baseline& baseline = baselines_.at(number);
   NamedTensors inputs = input.inputs;
   Pass pass;
@@ -56,7 +55,7 @@ at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at
     at::Tensor noise = at::empty(like.sizes(), at::kFloat);
     for (std::int64_t row = 0; row < noise.size(0); ++row) {
       const auto sample = static_cast<std::uint64_t>(input.batch.first + row);
-      at::Generator generator = context.generator((draw << 40) + sample * 64 + number);
+      at::Generator generator = context.generator(sample * 64 + number);
       noise[row].normal_(0, baseline.amount, generator);
     }
     return noise.to(like.options());

@@ -29,10 +29,10 @@ class Baselines {
   void check(const microtome::PlanInputs& inputs) const;
 
   /// The value at `at` on baseline `number` for each sample of the batch. `value` is the value
-  /// there on the samples themselves. `draw` tells random baselines of one batch apart.
+  /// there on the samples themselves.
   at::Tensor at_hook(const microtome::AttributionInput& input, const microtome::HookPoint& at,
-                     std::size_t number, const at::Tensor& value, microtome::Context& context,
-                     std::uint64_t draw = 0) const;
+                     std::size_t number, const at::Tensor& value,
+                     microtome::Context& context) const;
 
  private:
   at::Tensor mean_of(const microtome::Dataset& data) const;

@@ -10,6 +10,9 @@ using namespace microtome;
 
 namespace {
 
+/// Apart from the streams of the methods inside.
+constexpr std::uint64_t own_streams = std::uint64_t{1} << 61;
+
 AttributionMethod& method_of(const NestedStage& nested) {
   void* found = nested.stage ? nested.stage->capability(AttributionMethod::capability) : nullptr;
   if (found == nullptr) {
@@ -69,8 +72,9 @@ Attributions SmoothGrad::attribute(const AttributionInput& input, Context& conte
       }
       at::Tensor noise = at::empty(value.sizes(), at::kFloat);
       for (std::int64_t row = 0; row < noise.size(0); ++row) {
-        at::Generator generator = context.generator(
-            ((first + static_cast<std::uint64_t>(row)) << 20) + static_cast<std::uint64_t>(draw));
+        at::Generator generator =
+            context.generator(own_streams + ((first + static_cast<std::uint64_t>(row)) << 20) +
+                              static_cast<std::uint64_t>(draw));
         noise[row].normal_(0, params_.noise, generator);
       }
       // Normalising is linear by channel, so that noise in model space is scaled noise in pixels.

@@ -38,6 +38,20 @@ at::Tensor layer_value(const ScoreFunction& score, const at::Tensor& points,
   return score.run(points, std::move(pass)).captured[0];
 }
 
+/// The integral over [0, 1] of `gradient_at(position)`, float64.
+template <class GradientAt>
+at::Tensor integrated(Rule rule, std::int64_t steps, const Context& context,
+                      GradientAt gradient_at) {
+  at::Tensor total;
+  for (const QuadratureNode& node : quadrature(rule, steps)) {
+    if (node.weight == 0) continue;
+    context.check_cancelled();
+    const at::Tensor weighted = gradient_at(node.position).to(at::kDouble) * node.weight;
+    total = total.defined() ? total + weighted : weighted;
+  }
+  return total;
+}
+
 /// Runs `integrate(start, end)` for each baseline, averages, and measures completeness against the
 /// scores at the ends.
 template <class Integrate>
@@ -99,16 +113,9 @@ Attributions InternalInfluence::attribute(const AttributionInput& input, Context
   return over_baselines(
       baselines(), score, input, context, false,
       [&](const at::Tensor& start, const at::Tensor& end) {
-        at::Tensor total;
-        for (const QuadratureNode& node : quadrature(params_.rule, params_.steps)) {
-          if (node.weight == 0) continue;
-          context.check_cancelled();
-          const at::Tensor gradient =
-              layer_gradient(score, on_line(start, end, node.position), common().at)
-                  .to(at::kDouble);
-          total = total.defined() ? total + gradient * node.weight : gradient * node.weight;
-        }
-        return total;
+        return integrated(params_.rule, params_.steps, context, [&](double position) {
+          return layer_gradient(score, on_line(start, end, position), common().at);
+        });
       });
 }
 
@@ -185,22 +192,18 @@ Attributions NeuronConductance::attribute(const AttributionInput& input, Context
   return over_baselines(
       baselines(), score, input, context, false,
       [&](const at::Tensor& start, const at::Tensor& end) {
-        at::Tensor total;
-        for (const QuadratureNode& node : quadrature(params_.rule, params_.steps)) {
-          if (node.weight == 0) continue;
-          context.check_cancelled();
-          Pass pass;
-          pass.capture = score.target().capture();
-          pass.differentiate = {common().at, layer};
-          const Recording recording =
-              score.run(on_line(start, end, node.position), std::move(pass));
-          const at::Tensor by_layer = recording.gradients(score.score(recording), true)[1];
-          // What the units pass on to the score is a factor now.
-          const at::Tensor through =
-              (units(recording.differentiated[1]) * units(by_layer).detach()).sum();
-          const at::Tensor gradient = recording.gradients(through)[0].to(at::kDouble);
-          total = total.defined() ? total + gradient * node.weight : gradient * node.weight;
-        }
+        const at::Tensor total =
+            integrated(params_.rule, params_.steps, context, [&](double position) {
+              Pass pass;
+              pass.capture = score.target().capture();
+              pass.differentiate = {common().at, layer};
+              const Recording recording = score.run(on_line(start, end, position), std::move(pass));
+              const at::Tensor by_layer = recording.gradients(score.score(recording), true)[1];
+              // What the units pass on to the score is a factor now.
+              const at::Tensor through =
+                  (units(recording.differentiated[1]) * units(by_layer).detach()).sum();
+              return recording.gradients(through)[0];
+            });
         return total * (end - start).to(at::kDouble);
       });
 }

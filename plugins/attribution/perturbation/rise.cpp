@@ -71,12 +71,7 @@ Attributions Rise::attribute(const AttributionInput& input, Context& context) co
   at::Tensor total = at::zeros({rows, 1, height, width}, value.options().dtype(at::kDouble));
   for (std::size_t i = 0; i < baselines().size(); ++i) {
     const at::Tensor start = baselines().at_hook(input, common().at, i, value, context);
-    // One generator for each sample, above the streams of random baselines.
-    std::vector<at::Generator> generators;
-    for (std::int64_t row = 0; row < rows; ++row) {
-      generators.push_back(context.generator(
-          (std::uint64_t{1} << 60) + static_cast<std::uint64_t>(input.batch.first + row) * 64 + i));
-    }
+    std::vector<at::Generator> generators = generators_of(input, rows, i, context);
     for (std::int64_t k = 0; k < params_.masks; ++k) {
       context.check_cancelled();
       std::vector<at::Tensor> masks;

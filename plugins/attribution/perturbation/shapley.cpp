@@ -12,21 +12,6 @@ using namespace microtome;
 
 namespace {
 
-constexpr std::int64_t streams_of_a_sample = 64;
-
-/// One generator for each sample, so that chunks don't matter.
-std::vector<at::Generator> generators_of(const AttributionInput& input, std::int64_t rows,
-                                         std::size_t baseline, const Context& context) {
-  std::vector<at::Generator> generators;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const std::int64_t sample = (input.batch.first + row) * streams_of_a_sample;
-    // Above the streams that random baselines use.
-    generators.push_back(context.generator((std::uint64_t{1} << 60) +
-                                           static_cast<std::uint64_t>(sample) + baseline));
-  }
-  return generators;
-}
-
 /// The game of a batch: the score when some features are there and the others are at a baseline.
 struct Game {
   const ScoreFunction& score;
