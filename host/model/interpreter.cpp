@@ -3,6 +3,8 @@
 #include <limits>
 #include <unordered_map>
 
+#include "host/model/rule_call.h"
+
 namespace microtome::host {
 namespace {
 
@@ -12,6 +14,19 @@ bool is_only_reference(const c10::IValue& value) {
   const at::Tensor& tensor = value.toTensor();
   return tensor.defined() && tensor.use_count() == 1 && tensor.has_storage() &&
          tensor.storage().use_count() == 1 && tensor.is_non_overlapping_and_dense();
+}
+
+/// Whether gradients could come back by any of them.
+bool any_recorded(const Stack& values) {
+  for (const c10::IValue& value : values) {
+    if (value.isTensor() && value.toTensor().defined() && value.toTensor().requires_grad())
+      return true;
+    if (!value.isTensorList()) continue;
+    for (const at::Tensor& tensor : value.toTensorVector()) {
+      if (tensor.requires_grad()) return true;
+    }
+  }
+  return false;
 }
 
 /// What is handed out is in single precision and lies in memory in the order of its dimensions,
@@ -99,6 +114,13 @@ class Run {
     return text + ": ";
   }
 
+  std::string refusal(const Node& node) const {
+    return pass_.rules->refusing_method() + " has no rule for " + node.info.operation +
+           (node.info.module.empty() ? "" : " in \"" + node.info.module + "\"") +
+           (node.info.source.empty() ? "" : " (" + node.info.source + ")") +
+           ", through which the score depends on the value that is credited";
+  }
+
   /// Inside of branches and loops.
   void run(const Block& block) {
     for (const Node& node : block.nodes) {
@@ -138,12 +160,14 @@ class Run {
   void operate(const Node& node, const ValueId* outputs, bool owned) {
     try {
       const WatchedOperator watched(watch_, node);
-      const BackwardRule* rule =
-          pass_.rules != nullptr && pass_.record ? pass_.rules->find(node.info) : nullptr;
-      if (rule != nullptr) {
-        call_with_rule(node, *rule, stack_);
+      const bool by_rules = pass_.rules != nullptr && pass_.record && any_recorded(stack_);
+      const BackwardRule* rule = by_rules ? pass_.rules->find(node.info) : nullptr;
+      if (rule != nullptr && *rule) {
+        ruled_.call(node, *rule, stack_);
       } else if (owned && node.call_in_place && !pass_.record && is_only_reference(stack_[0])) {
         node.call_in_place(stack_);
+      } else if (by_rules && rule == nullptr && !pass_.rules->refusing_method().empty()) {
+        call_without_rule(node, stack_, refusal(node));
       } else {
         node.call(stack_);
       }
@@ -283,6 +307,7 @@ class Run {
   std::vector<std::int32_t> first_action_, next_action_;
   std::unordered_map<ValueId, int> executions_;  ///< of values that loops make
   Stack stack_;
+  RuledCalls ruled_;
 };
 
 }  // namespace

@@ -50,7 +50,4 @@ struct PassResult {
 PassResult interpret(const Program& program, const GivenValues& given, const PreparedPass& pass,
                      const std::function<void()>& check, OperatorWatch* watch = nullptr);
 
-/// Calls `node` so that its backward pass is `rule` (an autograd function around the operator).
-void call_with_rule(const Node& node, const BackwardRule& rule, Stack& stack);
-
 }  // namespace microtome::host

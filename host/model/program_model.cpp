@@ -63,6 +63,21 @@ ProgramModel::ProgramModel(Planned planned)
       index_(program_),
       outputs_(origin_->outputs_) {}
 
+ProgramModel::ProgramModel(const ProgramModel& network, Program program)
+    : name_(network.name_),
+      program_(std::move(program)),
+      input_(network.input_),
+      device_(network.device_),
+      mean_(network.mean_),
+      std_(network.std_),
+      inputs_(network.inputs_),
+      graph_(network.graph_),
+      sites_(network.sites_),
+      index_(program_),
+      check_(network.check_),
+      watch_(network.watch_),
+      outputs_(network.outputs_) {}
+
 std::shared_ptr<const ProgramModel> ProgramModel::planned(const std::vector<HookPoint>& hooks,
                                                           const PlanSettings& allowed) const {
   const std::lock_guard lock(plans_mutex_);
@@ -97,6 +112,57 @@ std::shared_ptr<const ProgramModel> ProgramModel::planned(const std::vector<Hook
   std::shared_ptr<const ProgramModel> made = place.lock();
   if (!made) place = made = make(hooked);
   return made;
+}
+
+const ProgramModel& ProgramModel::merged(const Pass& pass) const {
+  std::set<ValueId> hooked;
+  for (const HookPoint& hook : pass.capture) hooked.insert(value_of(hook));
+  for (const HookPoint& hook : pass.differentiate) hooked.insert(value_of(hook));
+  for (const Edit& edit : pass.edits) hooked.insert(value_of(edit.at));
+  const std::lock_guard lock(plans_mutex_);
+  std::shared_ptr<const ProgramModel>& made = merged_[hooked];
+  if (made == nullptr) {
+    Planned planned;
+    // Not owned: this model owns the merged one.
+    planned.origin = std::shared_ptr<const ProgramModel>(std::shared_ptr<void>(), this);
+    PlanSettings settings = PlanSettings::none();
+    settings.fold_batch_norm = true;
+    planned.program = plan_program(program_, hooked, settings, planned.report);
+    auto model = std::shared_ptr<ProgramModel>(new ProgramModel(std::move(planned)));
+    model->is_merged_ = true;
+    made = std::move(model);
+  }
+  return *made;
+}
+
+NamedTensors ProgramModel::parameters() const {
+  NamedTensors result;
+  const Program& given = root().program_;
+  for (const ProgramParameter& parameter : given.parameters)
+    result.set(parameter.name, given.constant(parameter.constant).toTensor());
+  return result;
+}
+
+std::shared_ptr<const Model> ProgramModel::with_parameters(const NamedTensors& values) const {
+  Program changed = root().program_;
+  std::vector<std::string> names;
+  names.reserve(changed.parameters.size());
+  for (const ProgramParameter& parameter : changed.parameters) names.push_back(parameter.name);
+  if (names.empty()) return Model::with_parameters(values);
+  for (const auto& [name, value] : values) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) {
+      throw Error("the model has no parameter \"" + name + "\"" + suggestion(name, names));
+    }
+    const auto place = static_cast<std::size_t>(found - names.begin());
+    c10::IValue& constant =
+        changed.constants[static_cast<std::size_t>(-changed.parameters[place].constant - 1)];
+    const at::Tensor& own = constant.toTensor();
+    if (value.sizes() != own.sizes() || value.scalar_type() != own.scalar_type())
+      throw Error("the parameter \"" + name + "\" has another shape or type");
+    constant = value.to(device_).detach();
+  }
+  return std::shared_ptr<const ProgramModel>(new ProgramModel(root(), std::move(changed)));
 }
 
 at::Tensor ProgramModel::normalise(const at::Tensor& pixels) const {

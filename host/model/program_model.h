@@ -37,6 +37,8 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   Recording run(const NamedTensors& inputs, const Pass& pass) const override;
   Recording resume(const Snapshot& from, const Pass& pass) const override;
   std::optional<HookPoint> affine_prefix(const HookPoint& from) const override;
+  NamedTensors parameters() const override;
+  std::shared_ptr<const Model> with_parameters(const NamedTensors& values) const override;
 
   /// The same network by a plan in which the values at `hooks` are made as they were. Plans that
   /// compute alike are one object while one of them lives. Passes with backward rules run the
@@ -67,6 +69,10 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
     PlanReport report;
   };
   explicit ProgramModel(Planned planned);
+  ProgramModel(const ProgramModel& network, Program program);
+  /// The network with its batch norms merged, for rules that want that, with the values that the
+  /// pass hooks made as they were. Lives as long as this model.
+  const ProgramModel& merged(const Pass& pass) const;
 
   /// The model that this one is a plan of, or itself.
   const ProgramModel& root() const { return origin_ != nullptr ? *origin_ : *this; }
@@ -116,6 +122,8 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   };
   mutable std::mutex plans_mutex_;
   mutable std::map<std::string, Plans> plans_;
+  bool is_merged_ = false;
+  mutable std::map<std::set<ValueId>, std::shared_ptr<const ProgramModel>> merged_;
   mutable std::shared_mutex slices_mutex_;
   struct ByValues {
     using is_transparent = void;

@@ -158,7 +158,13 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
 }
 
 Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const {
-  if (!pass.rules.empty() && origin_ != nullptr) return origin_->run(inputs, pass);
+  if (!pass.rules.empty() && !is_merged_) {
+    if (origin_ != nullptr) return origin_->run(inputs, pass);
+    if (pass.rules.merges_batch_norms()) {
+      if (!pass.cuts.empty()) throw Error("a run whose rules merge batch norms can't be cut");
+      return merged(pass).run(inputs, pass);
+    }
+  }
   GivenValues given;
   std::vector<ValueId> ids;
   std::vector<at::Tensor> ordered;

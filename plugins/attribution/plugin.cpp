@@ -8,6 +8,8 @@
 #include "perturbation/ablation.h"
 #include "perturbation/rise.h"
 #include "perturbation/shapley.h"
+#include "rules/deep_lift.h"
+#include "rules/lrp.h"
 
 using namespace attribution;
 using microtome::stage;
@@ -19,6 +21,7 @@ MICROTOME_PLUGIN(
     stage<ScoreCam>("score_cam"), stage<GuidedGradCam>("guided_grad_cam"),
     stage<SmoothGrad>("smooth_grad"), stage<IntegratedGradients>("integrated_gradients"),
     stage<ExpectedGradients>("expected_gradients"), stage<GradientShap>("gradient_shap"),
+    stage<DeepLift>("deep_lift"), stage<DeepLiftShap>("deep_lift_shap"), stage<Lrp>("lrp"),
     stage<InternalInfluence>("internal_influence"), stage<Conductance>("conductance"),
     stage<NeuronConductance>("neuron_conductance"), stage<Occlusion>("occlusion"),
     stage<FeatureAblation>("feature_ablation"), stage<ShapleySampling>("shapley_sampling"),

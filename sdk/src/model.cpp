@@ -34,21 +34,6 @@ const at::Tensor& NamedTensors::at(std::string_view name) const {
   throw Error("there is no tensor \"" + std::string(name) + "\"" + suggestion(name, names));
 }
 
-BackwardRules& BackwardRules::on(std::string operation, BackwardRule rule,
-                                 std::function<bool(const GraphNode&)> applies) {
-  entries_.push_back({std::move(operation), std::move(applies), std::move(rule)});
-  return *this;
-}
-
-const BackwardRule* BackwardRules::find(const GraphNode& node) const {
-  for (const Entry& entry : entries_) {
-    if (entry.operation == node.operation && (!entry.applies || entry.applies(node))) {
-      return &entry.rule;
-    }
-  }
-  return nullptr;
-}
-
 const at::Tensor& Recording::output(const std::string& name) const {
   if (!name.empty()) return outputs.at(name);
   if (outputs.empty()) throw Error("the model has no tensor output");
@@ -82,5 +67,13 @@ std::shared_ptr<const Snapshot> Snapshot::repeated(std::int64_t times) const {
 Model::~Model() = default;
 
 std::optional<HookPoint> Model::affine_prefix(const HookPoint&) const { return std::nullopt; }
+
+NamedTensors Model::parameters() const { return {}; }
+
+std::shared_ptr<const Model> Model::with_parameters(const NamedTensors&) const {
+  throw Error(
+      "the model has no parameters by name, so none can be replaced; it was frozen before it was "
+      "saved");
+}
 
 }  // namespace microtome

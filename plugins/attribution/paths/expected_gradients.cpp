@@ -1,7 +1,6 @@
 #include "paths/expected_gradients.h"
 
-#include <algorithm>
-
+#include "baselines/background.h"
 #include "result.h"
 
 namespace attribution {
@@ -11,17 +10,12 @@ using namespace microtome;
 namespace {
 
 template <class Params>
-void describe_background(StageSpec<Params>& spec) {
+void describe_draws(StageSpec<Params>& spec) {
   describe_attribution(spec);
-  spec.input("background", {kind::dataset})
-      .optional()
-      .doc("samples to compare with; absent: the samples that are explained");
+  describe_background(spec);
   spec.parameter("draws", &Params::draws)
       .range(1, 1000000)
       .doc("random points for each sample, each with a background sample of its own");
-  spec.parameter("background", &Params::background)
-      .range(1, 100000)
-      .doc("how many samples of the background are drawn from, at most; they stay in memory");
 }
 
 }  // namespace
@@ -32,37 +26,10 @@ Plan BackgroundStage::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-at::Tensor BackgroundStage::background_at_hook(const AttributionInput& input,
-                                               Context& context) const {
-  const Dataset& data =
-      context.connected("background") ? context.dataset("background") : *input.data;
-  const std::int64_t size = data.info().size;
-  // The same for all chunks.
-  at::Generator generator = context.generator(0);
-  const at::Tensor order = at::randperm(size, generator);
-  const std::int64_t count = std::min(size, background_);
-  std::vector<at::Tensor> parts;
-  for (std::int64_t first = 0; first < count; first += context.chunk_size()) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), count); ++i)
-      positions.push_back(order[i].item<std::int64_t>());
-    Pass pass;
-    pass.capture = {common().at};
-    pass.outputs = false;
-    parts.push_back(input.model.run(context.bind("model", data.load(positions)), pass).captured[0]);
-  }
-  if (parts.empty()) throw Error("the background has no samples");
-  return at::cat(parts);
-}
-
 Attributions BackgroundStage::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  const at::Tensor background = background_at_hook(input, context);
-  if (background.sizes().slice(1) != value.sizes().slice(1)) {
-    throw Error("the background's values at \"" + common().at.text() +
-                "\" differ in shape from those of the samples");
-  }
+  const at::Tensor background = background_at_hook(input, common().at, background_, value, context);
   const std::int64_t rows = value.size(0);
   const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
   // Each sample draws for itself, so that chunks don't matter: which sample, where, noise.
@@ -111,7 +78,7 @@ void ExpectedGradients::describe(StageSpec<Params>& spec) {
       "Erion, Janizek, Sturmfels, Lundberg, Lee 2019, Improving performance of deep learning "
       "models "
       "with axiomatic attribution priors and expected gradients (arXiv 1906.10670)");
-  describe_background(spec);
+  describe_draws(spec);
 }
 
 void GradientShap::describe(StageSpec<Params>& spec) {
@@ -119,7 +86,7 @@ void GradientShap::describe(StageSpec<Params>& spec) {
   spec.paper(
       "Lundberg, Lee 2017, A unified approach to interpreting model predictions (arXiv "
       "1705.07874)");
-  describe_background(spec);
+  describe_draws(spec);
   spec.parameter("noise", &Params::noise)
       .range(0, 1e6)
       .doc("standard deviation of the noise, in the units of the value at `at`");

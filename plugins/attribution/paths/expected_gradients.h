@@ -23,9 +23,6 @@ class BackgroundStage : public microtome::AttributionStage {
                                     microtome::Context& context) const override;
 
  private:
-  /// Values at the hook point on the samples of the background, P x ...
-  at::Tensor background_at_hook(const microtome::AttributionInput& input,
-                                microtome::Context& context) const;
   std::int64_t draws_, background_;
   double noise_;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "microtome/backward_rules.h"
 #include "microtome/graph.h"
 #include "microtome/hook_point.h"
 #include "microtome/tensor.h"
@@ -30,42 +31,6 @@ class NamedTensors {
 
  private:
   std::vector<std::pair<std::string, at::Tensor>> entries_;
-};
-
-/// What a rule of the backward pass is given about one operator call.
-struct BackwardCall {
-  const GraphNode& node;
-  const std::vector<c10::IValue>& arguments;  ///< as the operator got them, tensors detached
-  const std::vector<at::Tensor>& outputs;     ///< what it returned, detached
-  /// Gradient of the objective by each output; undefined where nothing depends on it.
-  const std::vector<at::Tensor>& output_gradients;
-  /// Calls the operator again with other arguments, under the caller's gradient mode.
-  std::function<std::vector<at::Tensor>(std::vector<c10::IValue>)> call;
-  /// What the operator's own derivative would return; undefined for arguments, such as parameters,
-  /// by which the run records nothing.
-  std::function<std::vector<at::Tensor>()> standard;
-};
-
-/// Returns what stands in place of the gradient, one entry for each tensor argument, in order
-/// (lists of tensors flattened); undefined for none. [any thread; must not keep state]
-using BackwardRule = std::function<std::vector<at::Tensor>(const BackwardCall&)>;
-
-/// Backward rules by operator. Guided backpropagation, DeepLIFT and LRP are such tables. The first
-/// entry that matches a call is taken; calls without an entry keep their own derivative.
-class BackwardRules {
- public:
-  struct Entry {
-    std::string operation;  ///< `aten::relu`; the in-place form is the same operator
-    std::function<bool(const GraphNode&)> applies;  ///< empty: every call of the operation
-    BackwardRule rule;
-  };
-  BackwardRules& on(std::string operation, BackwardRule rule,
-                    std::function<bool(const GraphNode&)> applies = {});
-  const BackwardRule* find(const GraphNode& node) const;
-  bool empty() const { return entries_.empty(); }
-
- private:
-  std::vector<Entry> entries_;
 };
 
 /// Replaces a value while the model runs.
@@ -178,6 +143,12 @@ class Model {
   /// `from` through one constant linear map. Nothing when there is none, or unless `runtime:
   /// {affine_prefix: true}` allows it.
   virtual std::optional<HookPoint> affine_prefix(const HookPoint& from) const;
+  /// Parameters and buffers by path (`layer1.0.conv1.weight`), in the order of the model's modules.
+  /// Empty for a model that was frozen before it was saved.
+  virtual NamedTensors parameters() const;
+  /// The same network with these values in place of its own, each of the same shape and type; the
+  /// others are shared. `Error` for a name that it does not have, or when it has none.
+  virtual std::shared_ptr<const Model> with_parameters(const NamedTensors& values) const;
 };
 
 }  // namespace microtome

@@ -4,6 +4,7 @@
 #include "microtome/tensor.h"
 // The tensor header comes first.
 #include "microtome/artifact.h"
+#include "microtome/backward_rules.h"
 #include "microtome/context.h"
 #include "microtome/dataset.h"
 #include "microtome/error.h"

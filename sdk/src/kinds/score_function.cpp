@@ -89,6 +89,39 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
   return {scores.detach(), recording.gradients(scores)[0]};
 }
 
+ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
+                                                 const at::Tensor& samples,
+                                                 const BackwardRules& rules) const {
+  Pass pass;
+  pass.capture = target_.capture();
+  pass.differentiate = {at_};
+  pass.rules = rules;
+  const Recording recording = run(points, std::move(pass), samples);
+  const at::AutoGradMode mode(true);
+  // The score as a function of the values that it is made from, cut off from the network.
+  Recording cut;
+  std::vector<at::Tensor> ends, leaves;
+  const auto leaf_of = [&](const at::Tensor& end) {
+    if (!end.is_floating_point()) return end;
+    ends.push_back(end);
+    return leaves.emplace_back(end.detach().requires_grad_());
+  };
+  if (target_.capture().empty()) {
+    for (const auto& [name, output] : recording.outputs) cut.outputs.set(name, leaf_of(output));
+  } else {
+    cut.captured.push_back(leaf_of(recording.captured.at(0)));
+  }
+  const at::Tensor scores = score(cut, samples);
+  const std::vector<at::Tensor> shares =
+      torch::autograd::grad({scores.sum()}, leaves, {}, false, false, /*allow_unused=*/true);
+  at::Tensor objective = at::zeros({}, scores.options());
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    if (shares[i].defined() && ends[i].requires_grad())
+      objective = objective + (ends[i] * (shares[i] * leaves[i]).detach()).sum();
+  }
+  return {scores.detach(), recording.gradients(objective)[0]};
+}
+
 at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tensor& end,
                                         const std::vector<QuadratureNode>& nodes,
                                         const at::Tensor& samples,

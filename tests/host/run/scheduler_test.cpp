@@ -113,6 +113,7 @@ TEST(Scheduler, AGroupRunsTogetherAndItsTasksFailAlone) {
                         const std::lock_guard lock(mutex);
                         calls.push_back(tasks);
                         std::vector<TaskState> states;
+                        states.reserve(tasks.size());
                         for (const std::size_t task : tasks)
                           states.push_back(task == 2 ? TaskState::failed : TaskState::done);
                         return states;

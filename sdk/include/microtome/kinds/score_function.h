@@ -52,6 +52,12 @@ class ScoreFunction {
   Gradient gradient(const at::Tensor& points, const at::Tensor& samples = {},
                     const BackwardRules& rules = {}) const;
 
+  /// As `gradient`, but what is sent back from the outputs (or from the unit or the direction that
+  /// is the target) is each one's share of the score, derivative times value, as layer-wise
+  /// relevance propagation begins (Bach et al. 2015).
+  Gradient relevance(const at::Tensor& points, const at::Tensor& samples,
+                     const BackwardRules& rules) const;
+
   /// Sum over `nodes` of weight times the gradient at start + position (end - start), float64, M x
   /// ... The ends have M rows. `check` is called before each node and may throw. Where the model
   /// has an affine prefix (`Model::affine_prefix`), the sum is formed behind it and taken through

@@ -1,0 +1,138 @@
+#include "rules/deep_lift.h"
+
+#include "result.h"
+#include "rules/rule_checks.h"
+
+namespace attribution {
+
+using namespace microtome;
+
+namespace {
+
+struct Contributions {
+  at::Tensor values;            ///< float64
+  at::Tensor scores, baseline;  ///< float64, [N]
+};
+
+/// Multipliers times differences, one reference for each sample.
+Contributions contributions(const ScoreFunction& score, const at::Tensor& reference,
+                            DeepLiftRule rule) {
+  const at::Tensor& value = score.value();
+  const std::int64_t samples = value.size(0);
+  const at::Tensor rows = at::arange(samples, at::kLong).repeat({2});
+  const ScoreFunction::Gradient multipliers =
+      score.gradient(at::cat({value, reference}), rows, deep_lift_rules(rule, samples));
+  const at::Tensor scores = multipliers.scores.to(at::kDouble);
+  return {multipliers.values.narrow(0, 0, samples).to(at::kDouble) * (value - reference),
+          scores.narrow(0, 0, samples), scores.narrow(0, samples, samples)};
+}
+
+/// The mean over references, with its completeness delta.
+class Mean {
+ public:
+  void add(const Contributions& more) {
+    values_ = values_.defined() ? values_ + more.values : more.values;
+    baseline_ = baseline_.defined() ? baseline_ + more.baseline : more.baseline;
+    scores_ = more.scores;
+    ++count_;
+  }
+  Attributions result(const ScoreFunction& score) const {
+    const auto count = static_cast<double>(count_);
+    Attributions result = attributions(score, scores_, values_ / count);
+    result.completeness_delta = row_sums(values_ / count) - (scores_ - baseline_ / count);
+    return result;
+  }
+
+ private:
+  at::Tensor values_, baseline_, scores_;
+  std::int64_t count_ = 0;
+};
+
+const std::vector<std::string>& deep_lift_rule_words() {
+  static const std::vector<std::string> words = {"rescale", "reveal_cancel"};
+  return words;
+}
+
+template <class Params>
+void describe_rule(StageSpec<Params>& spec) {
+  spec.parameter("rule", &Params::rule)
+      .choices(deep_lift_rule_words())
+      .doc(
+          "rescale: in proportion to the difference of a nonlinear operator's input; "
+          "reveal_cancel: its positive and negative parts by themselves, so that inputs which "
+          "cancel are seen");
+}
+
+void check(const PlanInputs& inputs, const AttributionParams& params, DeepLiftRule rule) {
+  check_linear_target(inputs, params.target, "deep_lift");
+  check_rules(inputs, params, deep_lift_rules(rule, 1), 2);
+}
+
+constexpr const char* details =
+    "The rules act on the network's operators, so functional and repeated ReLUs, additions of "
+    "branches and overlapping max pooling are right, and an operator without a rule is an error. "
+    "Batch norm and additions are linear; of a product of two values each gets the mean of the "
+    "other; where an input differs by less than 1e-6 the gradient stands for the multiplier. "
+    "Attributions sum to the score difference, up to rounding.";
+
+}  // namespace
+
+void DeepLift::describe(StageSpec<Params>& spec) {
+  spec.summary(
+      "DeepLIFT: what each input adds to a score compared with a baseline, in one pass back.");
+  spec.details(details);
+  spec.paper(
+      "Shrikumar, Greenside, Kundaje 2017, Learning important features through propagating "
+      "activation differences (arXiv 1704.02685)");
+  describe_attribution(spec);
+  describe_baselines(spec);
+  describe_rule(spec);
+}
+
+Plan DeepLift::plan(const PlanInputs& inputs) const {
+  check(inputs, common(), rule_);
+  return BaselineStage::plan(inputs);
+}
+
+Attributions DeepLift::attribute(const AttributionInput& input, Context& context) const {
+  const ScoreFunction score = score_function(input, context);
+  Mean mean;
+  for (std::size_t i = 0; i < baselines().size(); ++i) {
+    context.check_cancelled();
+    mean.add(contributions(
+        score, baselines().at_hook(input, common().at, i, score.value(), context), rule_));
+  }
+  return mean.result(score);
+}
+
+void DeepLiftShap::describe(StageSpec<Params>& spec) {
+  spec.summary("DeepLIFT-SHAP: DeepLIFT averaged over references from the data.");
+  spec.details(details);
+  spec.paper(
+      "Lundberg, Lee 2017, A unified approach to interpreting model predictions (arXiv "
+      "1705.07874)");
+  describe_attribution(spec);
+  describe_background(spec);
+  describe_rule(spec);
+}
+
+Plan DeepLiftShap::plan(const PlanInputs& inputs) const {
+  check(inputs, common(), rule_);
+  Plan plan = AttributionStage::plan(inputs);
+  plan.random = true;
+  return plan;
+}
+
+Attributions DeepLiftShap::attribute(const AttributionInput& input, Context& context) const {
+  const ScoreFunction score = score_function(input, context);
+  const at::Tensor background =
+      background_at_hook(input, common().at, background_, score.value(), context);
+  Mean mean;
+  for (std::int64_t i = 0; i < background.size(0); ++i) {
+    context.check_cancelled();
+    mean.add(contributions(score, background[i].expand_as(score.value()), rule_));
+  }
+  return mean.result(score);
+}
+
+}  // namespace attribution
