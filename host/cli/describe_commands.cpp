@@ -25,7 +25,7 @@ std::string joined(const std::vector<std::string>& words, const char* separator)
 
 void describe_port(const PortDescription& port) {
   std::cout << "    " << port.name << " (" << joined(port.kinds, " or ")
-            << (port.optional ? ", optional" : "") << (port.many ? ", takes a whole matrix" : "")
+            << (port.optional ? ", optional" : "") << (port.many ? ", takes a whole matrix or a list" : "")
             << ")  " << port.doc << '\n';
 }
 

@@ -248,7 +248,27 @@ class Checker {
       throw Error(who + " takes " + joined(port->kinds) + ", but \"" + input.text + "\" is " +
                   kind);
     }
-    planned_.stages[i].connections[input.port] = std::move(connection);
+    const auto [known, is_new] = planned_.stages[i].connections.try_emplace(input.port, connection);
+    if (!is_new) join(known->second, connection, input, port);
+  }
+
+  /// A list of stages at one input.
+  static void join(Connection& all, const Connection& more, const InputText& input,
+                   const PortDescription* port) {
+    if (port == nullptr || !port->many || more.kind != Connection::Kind::artifact ||
+        all.kind != Connection::Kind::artifact) {
+      throw Error("the input \"" + input.port + "\" takes one, not a list");
+    }
+    if (all.output != more.output) {
+      throw Error("the stages at the input \"" + input.port +
+                  "\" must be taken at outputs of one name, here \"" + all.output + "\" and \"" +
+                  more.output + "\"");
+    }
+    for (const std::size_t stage : more.stages) {
+      if (std::find(all.stages.begin(), all.stages.end(), stage) != all.stages.end())
+        throw Error("\"" + input.text + "\" is named twice at the input \"" + input.port + "\"");
+      all.stages.push_back(stage);
+    }
   }
 
   void check_field(const Connection& connection) {

@@ -18,7 +18,7 @@ struct Connection {
   Kind kind = Kind::model;
   std::string name;                 ///< of the model or dataset
   std::string field;                ///< for a field of a dataset
-  std::vector<std::size_t> stages;  ///< for artifacts: one, or the members of a matrix
+  std::vector<std::size_t> stages;  ///< for artifacts: one, or the members of a matrix or a list
   std::string output;               ///< for artifacts: the port there
 };
 

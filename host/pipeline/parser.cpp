@@ -254,13 +254,18 @@ class Parser {
   void fill(StageNode& node, Value with, const Value& inputs) {
     node.with = std::move(with);
     for (const auto& entry : inputs.as_map()) {
-      if (!entry.value.is_string()) {
-        add(entry.value.location(), "the input \"" + entry.key +
-                                        "\" must name a model, a dataset or a stage, found " +
-                                        describe_type(entry.value.type()));
-        continue;
+      const Value::List named =
+          entry.value.is_list() ? entry.value.as_list() : Value::List{entry.value};
+      for (const Value& value : named) {
+        if (value.is_string()) {
+          node.inputs.push_back({entry.key, value.as_string(), value.location()});
+          continue;
+        }
+        add(value.location(), "the input \"" + entry.key +
+                                  "\" must name a model, a dataset or a stage, or list stages, "
+                                  "found " +
+                                  describe_type(value.type()));
       }
-      node.inputs.push_back({entry.key, entry.value.as_string(), entry.value.location()});
     }
   }
 

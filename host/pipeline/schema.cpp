@@ -25,7 +25,15 @@ Value stage_schema(const StageDescription& stage) {
   Value inputs = Value::map(), required_inputs = Value::list();
   for (const PortDescription& port : stage.inputs) {
     Value schema;
-    schema.set("type", "string");
+    if (port.many) {
+      Value name, names;
+      name.set("type", "string");
+      names.set("type", "array");
+      names.set("items", name);
+      schema.set("anyOf", Value(Value::List{std::move(name), std::move(names)}));
+    } else {
+      schema.set("type", "string");
+    }
     schema.set("description", port.doc);
     inputs.set(port.name, std::move(schema));
     if (!port.optional) required_inputs.push_back(port.name);

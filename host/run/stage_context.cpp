@@ -113,7 +113,8 @@ std::vector<ArtifactMember> StageContext::members(const std::string& port) {
     if (readers.size() == i) {
       readers.push_back(std::make_unique<ArtifactFolderReader>(folders->second[i]));
     }
-    all.push_back({run_.planned.pipeline.stages[from.stages[i]].element, readers[i].get()});
+    const StageNode& member = run_.planned.pipeline.stages[from.stages[i]];
+    all.push_back({member.name, member.element, readers[i].get()});
   }
   return all;
 }

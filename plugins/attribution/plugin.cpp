@@ -3,8 +3,17 @@
 #include "gradient/rectifier_rules.h"
 #include "gradient/smooth_grad.h"
 #include "layers/conductance.h"
+#include "metrics/agreement.h"
+#include "metrics/infidelity.h"
+#include "metrics/insertion_deletion.h"
+#include "metrics/localisation.h"
+#include "metrics/max_sensitivity.h"
+#include "metrics/parameter_randomisation.h"
+#include "paths/discretized_integrated_gradients.h"
 #include "paths/expected_gradients.h"
 #include "paths/integrated_gradients.h"
+#include "paths/integrated_hessians.h"
+#include "paths/path_integrated_gradients.h"
 #include "perturbation/ablation.h"
 #include "perturbation/rise.h"
 #include "perturbation/shapley.h"
@@ -22,7 +31,14 @@ MICROTOME_PLUGIN(
     stage<SmoothGrad>("smooth_grad"), stage<IntegratedGradients>("integrated_gradients"),
     stage<ExpectedGradients>("expected_gradients"), stage<GradientShap>("gradient_shap"),
     stage<DeepLift>("deep_lift"), stage<DeepLiftShap>("deep_lift_shap"), stage<Lrp>("lrp"),
+    stage<PathIntegratedGradients>("path_integrated_gradients"),
+    stage<DiscretizedIntegratedGradients>("discretized_integrated_gradients"),
+    stage<IntegratedHessians>("integrated_hessians"),
     stage<InternalInfluence>("internal_influence"), stage<Conductance>("conductance"),
     stage<NeuronConductance>("neuron_conductance"), stage<Occlusion>("occlusion"),
     stage<FeatureAblation>("feature_ablation"), stage<ShapleySampling>("shapley_sampling"),
-    stage<KernelShap>("kernel_shap"), stage<Lime>("lime"), stage<Rise>("rise"))
+    stage<KernelShap>("kernel_shap"), stage<Lime>("lime"), stage<Rise>("rise"),
+    stage<InsertionDeletion>("insertion_deletion"), stage<Infidelity>("infidelity"),
+    stage<Localisation>("localisation"), stage<Agreement>("agreement"),
+    stage<Complexity>("complexity"), stage<MaxSensitivity>("max_sensitivity"),
+    stage<ParameterRandomisation>("parameter_randomisation"))

@@ -6,6 +6,12 @@ namespace microtome {
 
 Context::~Context() = default;
 
+std::string ArtifactMember::label() const {
+  std::string keys;
+  for (const auto& [key, value] : element) keys += (keys.empty() ? "" : ", ") + key + "=" + value;
+  return keys.empty() ? stage : stage + " [" + keys + "]";
+}
+
 at::Tensor Context::direction(const DirectionReference& reference) {
   const at::Tensor all = artifact(reference.port()).tensor("directions");
   if (reference.row >= all.size(0)) {

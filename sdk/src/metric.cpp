@@ -5,6 +5,8 @@
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 
+#include "microtome/error.h"
+
 namespace microtome {
 namespace {
 Interval wilson(double p, double count, double level, std::string method) {
@@ -76,6 +78,27 @@ Value Metric::to_value() const {
   if (seed) value.set("seed", static_cast<std::int64_t>(*seed));
   if (!details.is_null()) value.set("details", details);
   return value;
+}
+
+Interval bootstrap_interval(const at::Tensor& values, at::Generator generator, std::int64_t draws,
+                            double level) {
+  const at::Tensor numbers = values.to(at::kDouble).flatten();
+  const std::int64_t n = numbers.numel();
+  if (n == 0) throw Error("there are no values to make an interval of");
+  std::vector<double> means;
+  means.reserve(static_cast<std::size_t>(draws));
+  for (std::int64_t draw = 0; draw < draws; ++draw) {
+    const at::Tensor chosen = at::randint(n, {n}, generator, at::TensorOptions().dtype(at::kLong));
+    means.push_back(numbers.index_select(0, chosen).mean().item<double>());
+  }
+  std::sort(means.begin(), means.end());
+  const auto at_share = [&](double share) {
+    const double place = share * static_cast<double>(draws - 1);
+    const auto below = static_cast<std::size_t>(place);
+    const std::size_t above = std::min(below + 1, means.size() - 1);
+    return means[below] + (place - std::floor(place)) * (means[above] - means[below]);
+  };
+  return {at_share((1 - level) / 2), at_share((1 + level) / 2), level, "percentile bootstrap"};
 }
 
 }  // namespace microtome

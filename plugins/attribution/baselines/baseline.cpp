@@ -29,10 +29,8 @@ Baseline Baseline::parse(const std::string& text) {
   return baseline;
 }
 
-namespace {
-
-/// Separable Gaussian blur; the border is repeated.
 at::Tensor blurred(const at::Tensor& images, double sigma) {
+  if (sigma <= 0) return images;
   const auto radius = static_cast<std::int64_t>(std::ceil(3 * sigma));
   const at::Tensor places = at::arange(-radius, radius + 1, images.options());
   at::Tensor kernel = (-(places * places) / (2 * sigma * sigma)).exp();
@@ -46,8 +44,6 @@ at::Tensor blurred(const at::Tensor& images, double sigma) {
   };
   return convolved(convolved(padded, across), across.transpose(2, 3).contiguous());
 }
-
-}  // namespace
 
 at::Tensor pixel_baseline(const Baseline& baseline, const at::Tensor& images,
                           const at::Tensor& mean_image) {

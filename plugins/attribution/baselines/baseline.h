@@ -31,6 +31,10 @@ inline constexpr std::int64_t samples_of_mean = 256;
 at::Tensor pixel_baseline(const Baseline& baseline, const at::Tensor& images,
                           const at::Tensor& mean_image);
 
+/// Separable Gaussian blur of maps, N x C x H x W; the border is repeated. sigma in pixels; 0: as
+/// they are.
+at::Tensor blurred(const at::Tensor& images, double sigma);
+
 /// Mean of the first images of a dataset, C x H x W.
 at::Tensor mean_image_of(const microtome::Dataset& data, const std::string& field);
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "inner_method.h"
 #include "result.h"
 
 namespace attribution {
@@ -12,15 +13,6 @@ namespace {
 
 /// Apart from the streams of the methods inside.
 constexpr std::uint64_t own_streams = std::uint64_t{1} << 61;
-
-AttributionMethod& method_of(const NestedStage& nested) {
-  void* found = nested.stage ? nested.stage->capability(AttributionMethod::capability) : nullptr;
-  if (found == nullptr) {
-    throw Error("method: \"" + nested.uses +
-                "\" is no attribution method; `microtome plugins` lists what is");
-  }
-  return *static_cast<AttributionMethod*>(found);
-}
 
 }  // namespace
 
@@ -77,12 +69,10 @@ Attributions SmoothGrad::attribute(const AttributionInput& input, Context& conte
                               static_cast<std::uint64_t>(draw));
         noise[row].normal_(0, params_.noise, generator);
       }
-      // Normalising is linear by channel, so that noise in model space is scaled noise in pixels.
-      const at::Tensor scale = input.model.normalise(at::ones_like(value)) -
-                               input.model.normalise(at::zeros_like(value));
       const at::Tensor in_model = input.model.normalise(value).flatten(1);
       const at::Tensor range = in_model.amax(1) - in_model.amin(1);
-      noisy.set(name, value + noise.to(value.options()) * by_row(range, value) / scale);
+      noisy.set(name, value + noise.to(value.options()) * by_row(range, value) *
+                                  per_model_unit(input.model, value));
     }
     const AttributionInput drawn{input.model, noisy, input.batch, input.data, &target};
     const at::Tensor values = method().attribute(drawn, context).values.to(at::kDouble);

@@ -11,7 +11,7 @@ using namespace microtome;
 namespace {
 
 /// A straight path at the hook point for each sample of a batch.
-struct Path {
+struct StraightPath {
   const ScoreFunction& score;
   at::Tensor start, end;
 };
@@ -25,8 +25,8 @@ struct Integral {
 };
 
 /// `rows`: which samples; undefined for all of them.
-Integral integrate(const Path& path, Rule rule, std::int64_t steps, const at::Tensor& difference,
-                   Context& context, const at::Tensor& rows = {}) {
+Integral integrate(const StraightPath& path, Rule rule, std::int64_t steps,
+                   const at::Tensor& difference, Context& context, const at::Tensor& rows = {}) {
   const auto chosen = [&](const at::Tensor& values) {
     return rows.defined() ? values.index_select(0, rows.to(values.device())) : values;
   };
@@ -44,7 +44,7 @@ Integral integrate(const Path& path, Rule rule, std::int64_t steps, const at::Te
 
 /// Doubles the steps until each sample's completeness delta is within the tolerance of its score
 /// difference.
-Integral refine(const Path& path, const IntegratedGradientsParams& params,
+Integral refine(const StraightPath& path, const IntegratedGradientsParams& params,
                 const at::Tensor& difference, Context& context) {
   std::int64_t steps = fitting_steps(params.rule, std::min<std::int64_t>(16, params.max_steps));
   Integral result = integrate(path, params.rule, steps, difference, context);
@@ -106,7 +106,8 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
   at::Tensor values, delta, steps, converged;
   for (std::size_t i = 0; i < baselines().size(); ++i) {
     const at::Tensor& end = score_of.value();
-    const Path path{score_of, baselines().at_hook(input, common().at, i, end, context), end};
+    const StraightPath path{score_of, baselines().at_hook(input, common().at, i, end, context),
+                            end};
     const at::Tensor difference = score - score_of.scores(path.start).to(at::kDouble);
     const auto* fixed = std::get_if<std::int64_t>(&params_.steps);
     const Integral integral = fixed != nullptr

@@ -50,6 +50,11 @@ class ArtifactReader {
   virtual std::vector<std::string> sample_ids() const = 0;
 };
 
+/// Rows of a per-sample tensor for the samples with these ids, in this order. Throws `Error` that
+/// names a sample which the artifact does not have.
+at::Tensor rows_of_samples(const ArtifactReader& artifact, const std::string& tensor,
+                           const std::vector<std::string>& ids);
+
 /// Writes an artifact. Nothing is visible to others before the stage has finished. Implemented by
 /// the host. [the stage's own thread]
 class ArtifactWriter {

@@ -16,10 +16,14 @@ namespace [[gnu::visibility("default")]] microtome {
 
 enum class LogLevel { debug, info, warning, error };
 
-/// One member of a matrix at an input that takes all of them.
+/// One member of a matrix or a list at an input that takes all of them.
 struct ArtifactMember {
+  std::string stage;                                         ///< as the pipeline calls it
   std::vector<std::pair<std::string, std::string>> element;  ///< keys and values of the matrix
   const ArtifactReader* artifact = nullptr;
+
+  /// `ig`, or `ig [steps=8]` for a member of a matrix.
+  std::string label() const;
 };
 
 /// What a running stage may use. Implemented by the host and by the test harness.
@@ -50,7 +54,7 @@ class Context {
   at::Tensor direction(const DirectionReference& reference);
   /// The same for passes; valid as long as the context.
   Directions directions();
-  /// All members at a port that is `many`, in the order of the matrix.
+  /// All members at a port that is `many`, in the order of the matrix or the list.
   virtual std::vector<ArtifactMember> members(const std::string& port) = 0;
   /// The fields of a batch that feed the model at `port`, by the names of the model's inputs.
   virtual NamedTensors bind(const std::string& port, const Batch& batch) = 0;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "microtome/tensor.h"
 #include "microtome/value.h"
 
 namespace [[gnu::visibility("default")]] microtome {
@@ -46,5 +47,10 @@ Interval wilson_interval(std::int64_t successes, std::int64_t n, double level = 
 /// `successes`: of each cluster.
 Interval clustered_wilson_interval(const std::vector<std::int64_t>& successes,
                                    std::int64_t cluster_size, double level = 0.95);
+
+/// Percentile bootstrap interval of the mean of `values` [n] (Efron 1979). Of differences of paired
+/// values it is the paired bootstrap. The interval is the value itself when n is 1.
+Interval bootstrap_interval(const at::Tensor& values, at::Generator generator,
+                            std::int64_t draws = 2000, double level = 0.95);
 
 }  // namespace microtome

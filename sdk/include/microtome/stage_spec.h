@@ -18,7 +18,7 @@ struct PortDescription {
   std::vector<std::string> kinds;  ///< what an input takes; an output has one
   std::string doc;
   bool optional = false;
-  bool many = false;  ///< takes all members of a matrix
+  bool many = false;  ///< takes all members of a matrix, and lists
 };
 
 /// All that is said about a stage type, without its C++ types.

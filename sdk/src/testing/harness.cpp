@@ -273,7 +273,11 @@ class MemoryContext final : public Context {
     return *connection(inputs_.artifacts, port);
   }
   std::vector<ArtifactMember> members(const std::string& port) override {
-    return {{{}, &artifact(port)}};
+    const auto found = inputs_.members.find(port);
+    if (found == inputs_.members.end()) return {{port, {}, &artifact(port)}};
+    std::vector<ArtifactMember> all;
+    for (const auto& [name, reader] : found->second) all.push_back({name, {}, reader.get()});
+    return all;
   }
   NamedTensors bind(const std::string& port, const Batch& batch) override {
     NamedTensors inputs;
@@ -360,6 +364,14 @@ Harness& Harness::artifact(const std::string& port, const std::string& kind, Out
   auto reader = std::make_shared<MemoryReader>(kind, std::move(output));
   inputs_.plans[port] = {port, kind, reader->tensors()};
   inputs_.artifacts[port] = std::move(reader);
+  return *this;
+}
+Harness& Harness::member(const std::string& port, const std::string& name, const std::string& kind,
+                         Output output) {
+  auto reader = std::make_shared<MemoryReader>(kind, std::move(output));
+  inputs_.plans.try_emplace(port, OutputPlan{port, kind, reader->tensors()});
+  inputs_.artifacts.try_emplace(port, reader);
+  inputs_.members[port].emplace_back(name, std::move(reader));
   return *this;
 }
 Harness& Harness::chunk_size(std::int64_t samples) {

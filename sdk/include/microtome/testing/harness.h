@@ -85,6 +85,9 @@ struct Connections {
   std::map<std::string, std::shared_ptr<const Dataset>> datasets;
   std::map<std::string, std::shared_ptr<const ArtifactReader>> artifacts;
   std::map<std::string, OutputPlan> plans;  ///< of the artifacts
+  /// At ports that take a list; the first is among `artifacts` too.
+  std::map<std::string, std::vector<std::pair<std::string, std::shared_ptr<const ArtifactReader>>>>
+      members;
 
   bool contains(const std::string& port) const {
     return models.contains(port) || datasets.contains(port) || artifacts.contains(port);
@@ -98,6 +101,9 @@ class Harness {
   Harness& dataset(const std::string& port, std::shared_ptr<const Dataset> dataset);
   /// What a stage wrote before, or what `Output` is filled with.
   Harness& artifact(const std::string& port, const std::string& kind, Output output);
+  /// One more at a port that takes a list; its name is that of the stage which wrote it.
+  Harness& member(const std::string& port, const std::string& name, const std::string& kind,
+                  Output output);
   Harness& chunk_size(std::int64_t samples);
   /// Mistakes found by the stage's plan.
   std::vector<std::string> plan_problems(const Stage& stage) const;

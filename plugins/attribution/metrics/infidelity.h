@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "metrics/relevance.h"
+#include "microtome/sdk.h"
+
+namespace attribution {
+
+/// Each sample's scores of one metric, by chunk.
+struct SampleScores {
+  std::vector<at::Tensor> parts;
+
+  at::Tensor all() const;
+};
+
+enum class Perturbation { noise, square };
+
+struct InfidelityParams {
+  microtome::HookPoint at = microtome::parse_hook_point("input");
+  microtome::Target target = microtome::parse_target("predicted");
+  Perturbation perturbation = Perturbation::square;
+  std::int64_t draws = 64;
+  double noise = 0.2;
+  std::int64_t side = 8;
+};
+
+/// How well attributions say what perturbations do to a score:
+///   E over I of (I . Phi - (f(x) - f(x - I)))^2
+/// raw, and with the scale of Phi that is best, E[I.Phi df] / E[(I.Phi)^2], in which methods are
+/// compared. Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019 (arXiv 1901.09392).
+class Infidelity final : public microtome::StreamingStage<SampleScores> {
+ public:
+  using Params = InfidelityParams;
+  explicit Infidelity(Params params) : params_(std::move(params)) {}
+  static void describe(microtome::StageSpec<Params>& spec);
+  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
+  void merge(State& earlier, State&& later) const override;
+  void finish(State& state, microtome::Context& context) const override;
+
+ private:
+  at::Tensor drawn(const at::Tensor& value, std::int64_t first, std::int64_t draw,
+                   const microtome::Context& context) const;
+  Params params_;
+};
+
+}  // namespace attribution

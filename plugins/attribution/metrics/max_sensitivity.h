@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+
+#include "metrics/infidelity.h"
+#include "microtome/sdk.h"
+
+namespace attribution {
+
+struct MaxSensitivityParams {
+  microtome::NestedStage method;
+  std::int64_t draws = 10;
+  double radius = 0.02;
+};
+
+/// How much a small change of the input can change an attribution: the largest
+/// |Phi(y) - Phi(x)| / |Phi(x)| over some y near x. Yeh et al. 2019 (arXiv 1901.09392).
+class MaxSensitivity final : public microtome::StreamingStage<SampleScores> {
+ public:
+  using Params = MaxSensitivityParams;
+  explicit MaxSensitivity(Params params) : params_(std::move(params)) {}
+  static void describe(microtome::StageSpec<Params>& spec);
+  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
+  void merge(State& earlier, State&& later) const override;
+  void finish(State& state, microtome::Context& context) const override;
+
+ private:
+  Params params_;
+};
+
+}  // namespace attribution
