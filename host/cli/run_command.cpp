@@ -65,6 +65,22 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return text;
 }
 
+/// With which stages this one shares its pass; of many the first and how many more.
+void print_sharing(const PlannedPipeline& planned, const std::vector<std::size_t>& groups,
+                   std::size_t stage) {
+  constexpr std::size_t most_named = 4;
+  std::vector<std::size_t> others;
+  for (const std::size_t k : planned.order) {
+    if (k != stage && groups[k] == groups[stage]) others.push_back(k);
+  }
+  if (others.empty()) return;
+  const std::size_t named = others.size() <= most_named ? others.size() : 1;
+  std::cout << ", in one pass with ";
+  for (std::size_t k = 0; k < named; ++k)
+    std::cout << (k == 0 ? "" : ", ") << planned.stages[others[k]].id;
+  if (named < others.size()) std::cout << " and " << others.size() - named << " more";
+}
+
 /// How a stage's models run, and the memory that they will need.
 void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
   for (const auto& [port, model] : stage.running) {
@@ -103,10 +119,7 @@ ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
     std::cout << "  " << stage.id << " (" << stage.type->description().type << ")";
     if (stage.plan.gradients) std::cout << ", gradients";
     if (stage.plan.random) std::cout << ", random";
-    for (std::size_t k = 0; k < groups.size(); ++k) {
-      if (k != i && groups[k] == groups[i])
-        std::cout << ", in one pass with " << planned->stages[k].id;
-    }
+    print_sharing(*planned, groups, i);
     std::cout << '\n';
     print_models(stage, planned->pipeline.runtime);
     for (const OutputPlan& output : stage.plan.outputs) {

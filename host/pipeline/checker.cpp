@@ -248,17 +248,16 @@ class Checker {
       throw Error(who + " takes " + joined(port->kinds) + ", but \"" + input.text + "\" is " +
                   kind);
     }
+    if (input.in_list && port != nullptr && !port->many)
+      throw Error("the input \"" + input.port + "\" takes one, not a list");
     const auto [known, is_new] = planned_.stages[i].connections.try_emplace(input.port, connection);
-    if (!is_new) join(known->second, connection, input, port);
+    if (!is_new) join(known->second, connection, input);
   }
 
   /// A list of stages at one input.
-  static void join(Connection& all, const Connection& more, const InputText& input,
-                   const PortDescription* port) {
-    if (port == nullptr || !port->many || more.kind != Connection::Kind::artifact ||
-        all.kind != Connection::Kind::artifact) {
-      throw Error("the input \"" + input.port + "\" takes one, not a list");
-    }
+  static void join(Connection& all, const Connection& more, const InputText& input) {
+    if (more.kind != Connection::Kind::artifact || all.kind != Connection::Kind::artifact)
+      throw Error("the input \"" + input.port + "\" lists what stages wrote, nothing else");
     if (all.output != more.output) {
       throw Error("the stages at the input \"" + input.port +
                   "\" must be taken at outputs of one name, here \"" + all.output + "\" and \"" +

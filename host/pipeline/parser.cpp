@@ -258,7 +258,8 @@ class Parser {
           entry.value.is_list() ? entry.value.as_list() : Value::List{entry.value};
       for (const Value& value : named) {
         if (value.is_string()) {
-          node.inputs.push_back({entry.key, value.as_string(), value.location()});
+          node.inputs.push_back(
+              {entry.key, value.as_string(), value.location(), entry.value.is_list()});
           continue;
         }
         add(value.location(), "the input \"" + entry.key +

@@ -23,6 +23,7 @@ struct InputText {
   std::string port;
   std::string text;
   Location location;
+  bool in_list = false;  ///< one of a list
 };
 
 /// One stage, or one element of its matrix.

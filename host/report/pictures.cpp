@@ -1,5 +1,7 @@
 #include "host/report/pictures.h"
 
+#include <algorithm>
+
 namespace microtome::host::report {
 namespace {
 
@@ -29,6 +31,16 @@ at::Tensor to_rgb(const at::Tensor& image) {
   at::Tensor three = image.to(at::kFloat);
   if (three.size(0) == 1) three = three.expand({3, -1, -1});
   return to_bytes(three.slice(0, 0, 3));
+}
+
+at::Tensor at_most(const at::Tensor& image, std::int64_t pixels) {
+  const std::int64_t height = image.size(1), width = image.size(2);
+  const std::int64_t longest = std::max(height, width);
+  if (longest <= pixels) return image;
+  const auto scaled_side = [&](std::int64_t side) {
+    return std::max<std::int64_t>(1, side * pixels / longest);
+  };
+  return at::adaptive_avg_pool2d(image.to(at::kFloat), {scaled_side(height), scaled_side(width)});
 }
 
 at::Tensor diverging(const at::Tensor& values) {

@@ -7,6 +7,9 @@ namespace microtome::host::report {
 /// [C, H, W] in 0..1 as [H, W, 3] of 8 bit; one channel is grey.
 at::Tensor to_rgb(const at::Tensor& image);
 
+/// [C, H, W] with no side longer than `pixels`, by averaging; smaller ones as they are.
+at::Tensor at_most(const at::Tensor& image, std::int64_t pixels);
+
 /// [H, W] as [H, W, 3]: blue below 0, red above, white at 0, full colour at the largest absolute
 /// value.
 at::Tensor diverging(const at::Tensor& values);

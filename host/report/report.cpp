@@ -181,9 +181,31 @@ class Page {
     return found;
   }
 
+  /// What a metric belongs to: `method: ig`.
+  static std::string said(const Value& details) {
+    if (!details.is_map()) return to_json(details);
+    std::string text;
+    for (const auto& part : details.as_map()) {
+      std::string value;
+      const Value::List parts =
+          part.value.is_list() ? part.value.as_list() : Value::List{part.value};
+      for (const Value& one : parts)
+        value +=
+            (value.empty() ? "" : " and ") + (one.is_string() ? one.as_string() : to_json(one));
+      text += (text.empty() ? "" : ", ") + part.key + ": " + value;
+    }
+    return text;
+  }
+
+  /// Many are folded behind their number.
   static std::string metrics_table(const Value& metrics) {
-    if (metrics.as_list().empty()) return "";
-    std::string html =
+    constexpr std::size_t most_open = 12;
+    const std::size_t count = metrics.as_list().size();
+    if (count == 0) return "";
+    std::string html = count > most_open
+                           ? "<details><summary>" + std::to_string(count) + " metrics</summary>"
+                           : "";
+    html +=
         "<div class=\"scroll\"><table><thead><tr><th>metric</th><th>value</th>"
         "<th>interval</th><th>chance</th><th>n</th></tr></thead><tbody>";
     for (const Value& metric : metrics.as_list()) {
@@ -191,7 +213,7 @@ class Page {
       const Value* details = metric.find("details");
       const Value* unit = metric.find("resampling_unit");
       html += "<tr><td>" + escape(metric.at("name").as_string()) +
-              (details != nullptr ? " <span class=\"type\">" + escape(to_json(*details)) + "</span>"
+              (details != nullptr ? " <span class=\"type\">" + escape(said(*details)) + "</span>"
                                   : "") +
               "</td><td class=\"number\">" + number(one.value) + "</td><td>" +
               (one.low ? number(*one.low) + " to " + number(*one.high) : "") + "</td><td>" +
@@ -199,7 +221,7 @@ class Page {
               std::to_string(metric.at("n").as_integer()) + " " +
               (unit != nullptr ? escape(unit->as_string()) + "s" : "") + "</td></tr>";
     }
-    return html + "</tbody></table></div>";
+    return html + "</tbody></table></div>" + (count > most_open ? "</details>" : "");
   }
 
   std::string stage_html(const std::string& stage, const std::vector<std::string>& ids) const {

@@ -1,6 +1,7 @@
 #include "host/report/views.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "host/report/charts.h"
 #include "host/report/html.h"
@@ -160,6 +161,63 @@ std::string matrix(const Value& view, const at::Tensor& values) {
   return html + "</table></div>";
 }
 
+constexpr int shown_pixels = 128;
+constexpr std::int64_t most_pixels = 128;
+constexpr const char* clipping_note =
+    "<p class=\"note\">Full colour is at the 99th percentile of the sizes in each map, and beyond "
+    "it.</p>";
+
+/// A map as it is drawn: its largest sizes are clipped, so that single places don't pale the rest.
+struct ClippedMap {
+  explicit ClippedMap(const at::Tensor& map) {
+    values = at_most(map.to(at::kFloat).unsqueeze(0), most_pixels)[0];
+    const at::Tensor sizes = values.abs().flatten();
+    const auto rank =
+        static_cast<std::int64_t>(std::ceil(0.99 * static_cast<double>(sizes.numel())));
+    bound = std::get<0>(sizes.kthvalue(std::max<std::int64_t>(rank, 1))).item<double>();
+    // A map that is zero nearly everywhere is drawn to its largest value.
+    if (bound <= 0) bound = sizes.max().item<double>();
+    values = values.clamp(-bound, bound);
+  }
+  at::Tensor values;
+  double bound = 0;
+};
+
+std::string colour_bar(double bound) {
+  return "<div class=\"bar\"><span>" + number(-bound) + "</span>" +
+         image(diverging(at::linspace(-1, 1, 64).view({1, 64}).expand({6, 64})), 72,
+               "colours from least to most") +
+         "<span>" + number(bound) + "</span></div>";
+}
+
+/// Maps of several methods on the same samples, [methods, N, C, H, W].
+std::string side_by_side(const Value& view, const at::Tensor& maps, const at::Tensor& images,
+                         const std::vector<std::string>& ids) {
+  const auto rows = words(view, "rows");
+  std::string html = "<div class=\"scroll\"><table class=\"grid\"><tr><th></th>";
+  for (std::int64_t i = 0; i < maps.size(1); ++i) {
+    const auto k = static_cast<std::size_t>(i);
+    html +=
+        "<td>" +
+        (images.defined()
+             ? image(to_rgb(at_most(images[i], most_pixels)), shown_pixels, "the image") + "<br>"
+             : "") +
+        (k < ids.size() ? escape(ids[k]) : "") + "</td>";
+  }
+  html += "</tr>";
+  for (std::int64_t method = 0; method < maps.size(0); ++method) {
+    const auto k = static_cast<std::size_t>(method);
+    html += "<tr><th>" + (k < rows.size() ? escape(rows[k]) : "") + "</th>";
+    for (std::int64_t i = 0; i < maps.size(1); ++i) {
+      const ClippedMap map(maps[method][i].sum(0));
+      html += "<td>" + image(diverging(map.values), shown_pixels, "attribution") +
+              colour_bar(map.bound) + "</td>";
+    }
+    html += "</tr>";
+  }
+  return html + "</table></div>" + clipping_note;
+}
+
 std::string heat_map(const Value& view, const ArtifactReader& artifact) {
   const std::string name = tensor_name(view);
   at::Tensor values;
@@ -171,31 +229,29 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
   }
   if (!values.defined()) throw Error("the artifact has no tensor \"" + name + "\"");
   if (values.dim() == 2) return matrix(view, values);
-  if (values.dim() != 4) throw Error("a heat map needs a matrix or N x C x H x W");
+  if (values.dim() != 4 && values.dim() != 5)
+    throw Error("a heat map needs a matrix, N x C x H x W, or several of these");
   const std::string images_name = option(view, "images");
   at::Tensor images;
   if (!images_name.empty()) images = artifact.tensor(images_name);
   const std::vector<std::string> ids = artifact.sample_ids();
+  if (values.dim() == 5) return side_by_side(view, values, images, ids);
   std::string html = "<div class=\"maps\">";
   for (std::int64_t i = 0; i < values.size(0); ++i) {
-    const at::Tensor relevance = values[i].sum(0);
-    const double largest = relevance.abs().max().item<double>();
-    const int shown = 128;
+    const ClippedMap map(values[i].sum(0));
     html += "<figure>";
     if (images.defined() && i < images.size(0)) {
-      html += image(to_rgb(images[i]), shown, "the image");
-      html += image(overlay(images[i], relevance), shown, "attribution over the image");
+      const at::Tensor picture = at_most(images[i], most_pixels);
+      html += image(to_rgb(picture), shown_pixels, "the image");
+      html += image(overlay(picture, map.values), shown_pixels, "attribution over the image");
     } else {
-      html += image(diverging(relevance), shown, "attribution");
+      html += image(diverging(map.values), shown_pixels, "attribution");
     }
-    html += "<div class=\"bar\"><span>" + number(-largest) + "</span>" +
-            image(diverging(at::linspace(-1, 1, 64).view({1, 64}).expand({6, 64})), 72,
-                  "colours from least to most") +
-            "<span>" + number(largest) + "</span></div>";
+    html += colour_bar(map.bound);
     const auto k = static_cast<std::size_t>(i);
     html += "<figcaption>" + (k < ids.size() ? escape(ids[k]) : "") + "</figcaption></figure>";
   }
-  return html + "</div>";
+  return html + "</div>" + clipping_note;
 }
 
 }  // namespace

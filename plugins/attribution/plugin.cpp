@@ -19,6 +19,7 @@
 #include "perturbation/shapley.h"
 #include "rules/deep_lift.h"
 #include "rules/lrp.h"
+#include "views/side_by_side.h"
 
 using namespace attribution;
 using microtome::stage;
@@ -40,5 +41,6 @@ MICROTOME_PLUGIN(
     stage<KernelShap>("kernel_shap"), stage<Lime>("lime"), stage<Rise>("rise"),
     stage<InsertionDeletion>("insertion_deletion"), stage<Infidelity>("infidelity"),
     stage<Localisation>("localisation"), stage<Agreement>("agreement"),
-    stage<Complexity>("complexity"), stage<MaxSensitivity>("max_sensitivity"),
+    stage<Complexity>("complexity"), stage<SideBySide>("side_by_side"),
+    stage<MaxSensitivity>("max_sensitivity"),
     stage<ParameterRandomisation>("parameter_randomisation"))

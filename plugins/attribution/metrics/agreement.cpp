@@ -101,7 +101,6 @@ void Agreement::run(Context& context) const {
   if (parts.empty()) throw Error("there are no samples");
   const at::Tensor all = at::cat(parts), mean = all.mean(0);
   writer.tensor("agreement", mean.to(at::kFloat));
-  Value::List table;
   for (std::int64_t i = 0; i < count; ++i) {
     for (std::int64_t j = 0; j < i; ++j) {
       Metric metric;
@@ -116,9 +115,6 @@ void Agreement::run(Context& context) const {
       metric.null_description = "a random attribution";
       metric.details.set("methods", Value(Value::List{Value(names[static_cast<std::size_t>(j)]),
                                                       Value(names[static_cast<std::size_t>(i)])}));
-      table.emplace_back(Value::List{Value(names[static_cast<std::size_t>(j)]),
-                                     Value(names[static_cast<std::size_t>(i)]), Value(metric.value),
-                                     Value(metric.interval->low), Value(metric.interval->high)});
       writer.metric(metric);
     }
   }
@@ -133,8 +129,6 @@ void Agreement::run(Context& context) const {
   matrix.options.set("rows", Value(labels));
   matrix.options.set("columns", Value(labels));
   writer.view(std::move(matrix));
-  writer.view(table_view("Rank correlation", {"method", "and", "mean", "low", "high"},
-                         std::move(table), "Intervals at 95 % by bootstrap over samples."));
 }
 
 void Complexity::describe(StageSpec<Params>& spec) {
