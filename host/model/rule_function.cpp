@@ -77,7 +77,7 @@ class ShownCalls {
 
  private:
   std::deque<BackwardCall> shown_;
-  const std::vector<at::Tensor> none_;
+  const std::vector<at::Tensor> none_{};
 };
 
 std::vector<at::Tensor> standard_gradients(const RuleCall& call,
@@ -126,8 +126,8 @@ class RuleFunction : public torch::autograd::Function<RuleFunction> {
           value.isTensorList() ? static_cast<std::int64_t>(value.toTensorVector().size()) : -1);
     }
     torch::autograd::variable_list outputs = outputs_of(stack, *call->node);
-    // An operator may return its argument itself, or a view of it; the function's output must be a
-    // tensor of its own.
+    // An operator may return its argument itself; the function's output must be a tensor of its
+    // own.
     for (at::Tensor& output : outputs) {
       for (const at::Tensor& input : detached) {
         if (output.is_same(input)) output = output.clone();

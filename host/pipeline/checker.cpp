@@ -251,7 +251,13 @@ class Checker {
     if (input.in_list && port != nullptr && !port->many)
       throw Error("the input \"" + input.port + "\" takes one, not a list");
     const auto [known, is_new] = planned_.stages[i].connections.try_emplace(input.port, connection);
-    if (!is_new) join(known->second, connection, input);
+    if (is_new) return;
+    if (input.in_list) {
+      join(known->second, connection, input);
+    } else {
+      // Two parameters may refer to the same.
+      known->second = std::move(connection);
+    }
   }
 
   /// A list of stages at one input.

@@ -121,8 +121,7 @@ at::Tensor PathIntegratedGradients::exponents(const at::Tensor& value) const {
 }
 
 std::vector<at::Tensor> PathIntegratedGradients::control_points(const AttributionInput& input,
-                                                                const at::Tensor& value,
-                                                                Context&) const {
+                                                                const at::Tensor& value) const {
   std::vector<at::Tensor> points;
   points.reserve(params_.points.size());
   for (const std::string& name : params_.points) {
@@ -169,7 +168,7 @@ Path PathIntegratedGradients::path(const AttributionInput& input, const at::Tens
       return polyline(all.unbind(1));
     }
     default: {
-      std::vector<at::Tensor> points = control_points(input, end, context);
+      std::vector<at::Tensor> points = control_points(input, end);
       points.insert(points.begin(), start);
       points.push_back(end);
       return params_.path == PathKind::bezier ? bezier(std::move(points))

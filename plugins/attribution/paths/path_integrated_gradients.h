@@ -38,8 +38,7 @@ class PathIntegratedGradients final : public BaselineStage {
  private:
   at::Tensor exponents(const at::Tensor& value) const;
   std::vector<at::Tensor> control_points(const microtome::AttributionInput& input,
-                                         const at::Tensor& value,
-                                         microtome::Context& context) const;
+                                         const at::Tensor& value) const;
   Path path(const microtome::AttributionInput& input, const at::Tensor& start,
             const at::Tensor& end, microtome::Context& context) const;
   Params params_;

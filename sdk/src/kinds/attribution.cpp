@@ -75,7 +75,24 @@ ScoreFunction AttributionStage::score_function(const AttributionInput& input, co
           [&](const Recording& plain) { return decide(input, plain, context); }};
 }
 
+namespace {
+
+/// An attribution of what is no number would be none either, and say nothing of where it came from.
+void demand_finite(const Chunk& chunk) {
+  for (const auto& [name, value] : chunk.inputs) {
+    if (!value.is_floating_point() || value.dim() == 0) continue;
+    const at::Tensor wrong = value.isfinite().logical_not().flatten(1).any(1);
+    if (!wrong.any().item<bool>()) continue;
+    const auto row = static_cast<std::size_t>(wrong.nonzero()[0].item<std::int64_t>());
+    throw Error("sample \"" + chunk.batch.ids.at(row) + "\": the model's input \"" + name +
+                "\" holds a NaN or an infinite value");
+  }
+}
+
+}  // namespace
+
 void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const {
+  demand_finite(chunk);
   const Attributions result = attribute(
       {*chunk.model, chunk.inputs, chunk.batch, &context.dataset("data"), nullptr}, context);
   chunk.emit("attributions", "attributions", result.values);

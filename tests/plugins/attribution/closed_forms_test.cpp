@@ -118,6 +118,17 @@ TEST(ClosedForms, RandomMethodsDoNotDependOnTheChunk) {
                            1e-5, 1e-6));
 }
 
+TEST(ClosedForms, AnInputThatIsNoNumberIsAnErrorThatNamesTheSample) {
+  at::Tensor x = at::randn({3, 4});
+  x[1][2] = std::numeric_limits<float>::infinity();
+  try {
+    run<attribution::Saliency>(additive(), R"j({"target": "class(0)"})j", x);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("sample \"s1\""), std::string::npos) << error.what();
+  }
+}
+
 TEST(ClosedForms, TooFewCoalitionsAreAnError) {
   const at::Tensor x = at::randn({2, 4});
   EXPECT_THROW(
