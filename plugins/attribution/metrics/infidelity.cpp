@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "result.h"
-
 namespace attribution {
 
 using namespace microtome;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "baselines/baselines.h"
-#include "result.h"
 
 namespace attribution {
 

@@ -1,7 +1,6 @@
 #include "metrics/max_sensitivity.h"
 
 #include "inner_method.h"
-#include "result.h"
 
 namespace attribution {
 
