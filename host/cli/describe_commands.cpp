@@ -25,8 +25,8 @@ std::string joined(const std::vector<std::string>& words, const char* separator)
 
 void describe_port(const PortDescription& port) {
   std::cout << "    " << port.name << " (" << joined(port.kinds, " or ")
-            << (port.optional ? ", optional" : "") << (port.many ? ", takes a whole matrix or a list" : "")
-            << ")  " << port.doc << '\n';
+            << (port.optional ? ", optional" : "")
+            << (port.many ? ", takes a whole matrix or a list" : "") << ")  " << port.doc << '\n';
 }
 
 void describe_parameter(const ParameterDescription& parameter) {
