@@ -59,11 +59,7 @@ void Agreement::describe(StageSpec<Params>& spec) {
   describe_compared(spec);
   spec.output("metrics", kind::metrics)
       .doc("`agreement`, method x method, and for each sample `correlations`, N x method x method");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
 }
 
 Plan Agreement::plan(const PlanInputs&) const {
@@ -144,11 +140,7 @@ void Complexity::describe(StageSpec<Params>& spec) {
   describe_compared(spec);
   spec.output("metrics", kind::metrics)
       .doc("for each sample `entropy` and `effective_size`, N x method");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
 }
 
 Plan Complexity::plan(const PlanInputs&) const {

@@ -6,11 +6,6 @@ namespace attribution {
 
 using namespace microtome;
 
-at::Tensor SampleScores::all() const {
-  if (parts.empty()) throw Error("no sample could be read, so there are no scores");
-  return at::cat(parts);
-}
-
 void Infidelity::describe(StageSpec<Params>& spec) {
   spec.summary("Infidelity: how well attributions say what perturbations do to a score.");
   spec.details(
@@ -133,10 +128,6 @@ void Infidelity::batch(State& state, Chunk& chunk, Context& context) const {
   chunk.emit("metrics", "raw", raw.to(at::kFloat));
   chunk.emit("metrics", "scaled", scaled.to(at::kFloat));
   state.parts = {at::stack({raw, scaled}, 1)};
-}
-
-void Infidelity::merge(State& earlier, State&& later) const {
-  earlier.parts.insert(earlier.parts.end(), later.parts.begin(), later.parts.end());
 }
 
 void Infidelity::finish(State& state, Context& context) const {

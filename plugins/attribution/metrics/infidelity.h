@@ -5,16 +5,10 @@
 #include <vector>
 
 #include "metrics/relevance.h"
+#include "metrics/sample_scores.h"
 #include "microtome/sdk.h"
 
 namespace attribution {
-
-/// Each sample's scores of one metric, by chunk.
-struct SampleScores {
-  std::vector<at::Tensor> parts;
-
-  at::Tensor all() const;
-};
 
 enum class Perturbation { noise, square };
 
@@ -31,14 +25,13 @@ struct InfidelityParams {
 ///   E over I of (I . Phi - (f(x) - f(x - I)))^2
 /// raw, and with the scale of Phi that is best, E[I.Phi df] / E[(I.Phi)^2], in which methods are
 /// compared. Yeh, Hsieh, Suggala, Inouye, Ravikumar 2019 (arXiv 1901.09392).
-class Infidelity final : public microtome::StreamingStage<SampleScores> {
+class Infidelity final : public SampleScoreStage {
  public:
   using Params = InfidelityParams;
   explicit Infidelity(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
-  void merge(State& earlier, State&& later) const override;
   void finish(State& state, microtome::Context& context) const override;
 
  private:

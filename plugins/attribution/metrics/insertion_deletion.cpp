@@ -3,8 +3,6 @@
 #include <array>
 #include <cmath>
 
-#include "baselines/baselines.h"
-
 namespace attribution {
 
 using namespace microtome;
@@ -68,11 +66,7 @@ void InsertionDeletion::describe(StageSpec<Params>& spec) {
   spec.parameter("steps", &Params::steps)
       .range(1, 10000)
       .doc("equal steps from none to all pixels");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
   spec.parameter("sigma", &Params::sigma)
       .range(1e-3, 1e4)
       .unit("pixels")
@@ -119,8 +113,7 @@ void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) cons
   });
   const at::Tensor& images = score.value();
   if (images.dim() != 4) throw Error("insertion and deletion need images, N x C x H x W");
-  const Baselines colour({"mean_colour"});
-  const at::Tensor mean = colour.at_hook(input, at, 0, images, context);
+  const at::Tensor mean = colour_.at_hook(input, at, 0, images, context);
   const at::Tensor blurry = blurred(images, params_.sigma);
   const std::int64_t rows = images.size(0), height = images.size(2), width = images.size(3);
   const std::int64_t places = height * width, steps = params_.steps;

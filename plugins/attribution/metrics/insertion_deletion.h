@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "baselines/baselines.h"
 #include "metrics/relevance.h"
 #include "microtome/sdk.h"
 
@@ -37,6 +38,7 @@ class InsertionDeletion final : public microtome::StreamingStage<CurveTotals> {
 
  private:
   Params params_;
+  Baselines colour_{{"mean_colour"}};  ///< keeps the mean for all chunks
 };
 
 }  // namespace attribution

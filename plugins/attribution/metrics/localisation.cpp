@@ -30,11 +30,7 @@ void Localisation::describe(StageSpec<Params>& spec) {
           "mask's share of the image");
   spec.parameter("mask", &Params::mask)
       .doc("field of the dataset, height x width; what is above 0 is in");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
 }
 
 Plan Localisation::plan(const PlanInputs& inputs) const {
@@ -83,10 +79,6 @@ void Localisation::batch(State& state, Chunk& chunk, Context& context) const {
   chunk.emit("metrics", "covered", covered.to(at::kFloat));
   const at::Tensor said = (covered > 0).logical_and(covered < 1).nonzero().squeeze(1);
   state.parts = {at::cat({mass, hit, covered.unsqueeze(1)}, 1).index_select(0, said)};
-}
-
-void Localisation::merge(State& earlier, State&& later) const {
-  earlier.parts.insert(earlier.parts.end(), later.parts.begin(), later.parts.end());
 }
 
 void Localisation::finish(State& state, Context& context) const {

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "metrics/infidelity.h"
 #include "metrics/relevance.h"
+#include "metrics/sample_scores.h"
 #include "microtome/sdk.h"
 
 namespace attribution {
@@ -15,14 +15,13 @@ struct LocalisationParams {
 
 /// Whether attributions lie on what is known to matter: the pointing game (Zhang, Bargal, Lin,
 /// Brandt, Shen, Sclaroff 2018) and relevance mass accuracy (Arras, Osman, Samek 2022).
-class Localisation final : public microtome::StreamingStage<SampleScores> {
+class Localisation final : public SampleScoreStage {
  public:
   using Params = LocalisationParams;
   explicit Localisation(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
-  void merge(State& earlier, State&& later) const override;
   void finish(State& state, microtome::Context& context) const override;
 
  private:

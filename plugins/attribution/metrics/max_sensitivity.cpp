@@ -82,10 +82,6 @@ void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {
   state.parts = {at::stack({largest, of_random}, 1)};
 }
 
-void MaxSensitivity::merge(State& earlier, State&& later) const {
-  earlier.parts.insert(earlier.parts.end(), later.parts.begin(), later.parts.end());
-}
-
 void MaxSensitivity::finish(State& state, Context& context) const {
   const at::Tensor all = state.all();
   write_scores({"max_sensitivity", "Largest change of the attribution",

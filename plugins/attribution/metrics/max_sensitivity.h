@@ -2,7 +2,8 @@
 
 #include <cstdint>
 
-#include "metrics/infidelity.h"
+#include "metrics/relevance.h"
+#include "metrics/sample_scores.h"
 #include "microtome/sdk.h"
 
 namespace attribution {
@@ -15,14 +16,13 @@ struct MaxSensitivityParams {
 
 /// How much a small change of the input can change an attribution: the largest
 /// |Phi(y) - Phi(x)| / |Phi(x)| over some y near x. Yeh et al. 2019 (arXiv 1901.09392).
-class MaxSensitivity final : public microtome::StreamingStage<SampleScores> {
+class MaxSensitivity final : public SampleScoreStage {
  public:
   using Params = MaxSensitivityParams;
   explicit MaxSensitivity(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
-  void merge(State& earlier, State&& later) const override;
   void finish(State& state, microtome::Context& context) const override;
 
  private:

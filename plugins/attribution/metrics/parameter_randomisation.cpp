@@ -79,11 +79,7 @@ void ParameterRandomisation::describe(StageSpec<Params>& spec) {
   spec.parameter("depths", &Params::depths)
       .range(1, 1000)
       .doc("at how many depths of the cascade the attributions are compared");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
 }
 
 std::vector<std::size_t> ParameterRandomisation::depths(std::size_t layers) const {
@@ -162,10 +158,6 @@ void ParameterRandomisation::batch(State& state, Chunk& chunk, Context& context)
   likeness /= static_cast<double>(params_.seeds);
   chunk.emit("metrics", "likeness", likeness.to(at::kFloat));
   state.parts = {likeness};
-}
-
-void ParameterRandomisation::merge(State& earlier, State&& later) const {
-  earlier.parts.insert(earlier.parts.end(), later.parts.begin(), later.parts.end());
 }
 
 void ParameterRandomisation::finish(State& state, Context& context) const {

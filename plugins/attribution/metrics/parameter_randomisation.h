@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "metrics/infidelity.h"
 #include "metrics/relevance.h"
+#include "metrics/sample_scores.h"
 #include "microtome/sdk.h"
 
 namespace attribution {
@@ -20,14 +20,13 @@ struct ParameterRandomisationParams {
 /// Whether an attribution depends on what the network has learnt: its likeness to the attributions
 /// of networks whose layers are drawn anew, from the top down.
 /// Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim 2018 (arXiv 1810.03292).
-class ParameterRandomisation final : public microtome::StreamingStage<SampleScores> {
+class ParameterRandomisation final : public SampleScoreStage {
  public:
   using Params = ParameterRandomisationParams;
   explicit ParameterRandomisation(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
-  void merge(State& earlier, State&& later) const override;
   void finish(State& state, microtome::Context& context) const override;
 
  private:

@@ -53,6 +53,16 @@ void write_scores(const ScoreTable& table, const std::vector<std::string>& names
                   const at::Tensor& values, const at::Tensor& floor, microtome::Context& context,
                   microtome::ArtifactWriter& writer);
 
+/// Says the parameter `over`.
+template <class Params>
+void describe_over(microtome::StageSpec<Params>& spec) {
+  spec.parameter("over", &Params::over)
+      .choices(over_channels_words())
+      .doc(
+          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
+          "largest size");
+}
+
 /// Says the ports of a metric that compares attributions.
 template <class Params>
 void describe_compared(microtome::StageSpec<Params>& spec) {

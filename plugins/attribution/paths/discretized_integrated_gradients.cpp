@@ -62,7 +62,12 @@ std::shared_ptr<const ReferenceSet> DiscretizedIntegratedGradients::reference(
     // Tokens come back in every text; a vector that is there twice is one point.
     points = std::get<0>(at::unique_dim(points, 0));
   }
-  return std::make_shared<const ReferenceSet>(ReferenceSet::of(points.cpu(), params_.neighbours));
+  points = points.cpu();
+  const std::lock_guard lock(known_->mutex);
+  if (known_->set == nullptr || !known_->set->points.equal(points))
+    known_->set =
+        std::make_shared<const ReferenceSet>(ReferenceSet::of(points, params_.neighbours));
+  return known_->set;
 }
 
 Attributions DiscretizedIntegratedGradients::attribute(const AttributionInput& input,

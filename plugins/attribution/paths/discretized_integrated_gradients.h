@@ -39,6 +39,12 @@ class DiscretizedIntegratedGradients final : public BaselineStage {
                                                 const at::Tensor& value,
                                                 microtome::Context& context) const;
   Params params_;
+  /// The neighbour graph, for chunks of the same points.
+  struct Known {
+    std::mutex mutex;
+    std::shared_ptr<const ReferenceSet> set;
+  };
+  std::shared_ptr<Known> known_ = std::make_shared<Known>();
 };
 
 }  // namespace attribution

@@ -133,6 +133,12 @@ std::vector<std::size_t> tensor_places(const BackwardCall& call) {
   return places;
 }
 
+double addend_factor(const BackwardCall& call, std::size_t i) {
+  if (i == 0) return 1;
+  const double alpha = call.arguments.size() > 2 ? call.arguments[2].toScalar().toDouble() : 1;
+  return call.node.operation == "aten::sub" ? -alpha : alpha;
+}
+
 std::vector<at::Tensor> no_gradients(const BackwardCall& call) {
   return std::vector<at::Tensor>(call.recorded.size());
 }

@@ -36,6 +36,9 @@ std::vector<std::size_t> recorded_arguments(const microtome::BackwardCall& call)
 /// no places.
 std::vector<std::size_t> tensor_places(const microtome::BackwardCall& call);
 
+/// By what `aten::add` or `aten::sub` multiplies its addend `i` (0 or 1): `alpha` and the sign.
+double addend_factor(const microtome::BackwardCall& call, std::size_t i);
+
 /// As many undefined gradients as the call has tensor arguments.
 std::vector<at::Tensor> no_gradients(const microtome::BackwardCall& call);
 

@@ -165,12 +165,10 @@ std::vector<at::Tensor> by_proportion(const BackwardCall& call, double epsilon) 
 
 std::vector<at::Tensor> sum(const BackwardCall& call, double epsilon) {
   const at::Tensor share = shares(call.output_gradients[0], call.outputs[0], epsilon);
-  double scale = call.arguments.size() > 2 ? call.arguments[2].toScalar().toDouble() : 1;
-  if (call.node.operation == "aten::sub") scale = -scale;
   std::vector<at::Tensor> result = no_gradients(call);
   for (const std::size_t i : recorded_arguments(call)) {
     const at::Tensor& term = call.arguments[i].toTensor();
-    result[i] = (term * share * (i == 0 ? 1 : scale)).sum_to_size(term.sizes());
+    result[i] = (term * share * addend_factor(call, i)).sum_to_size(term.sizes());
   }
   return result;
 }

@@ -40,14 +40,12 @@ struct Parts {
 Parts parts_of_output(const BackwardCall& call, std::int64_t samples) {
   Parts parts;
   if (is_addition(call.node.operation)) {
-    const double scale = call.arguments.size() > 2 ? call.arguments[2].toScalar().toDouble() : 1;
-    const double sign = call.node.operation == "aten::sub" ? -scale : scale;
     const Pair output = pair_of(call, call.outputs[0], samples);
     parts.positive = at::zeros_like(output.sample);
     parts.negative = at::zeros_like(output.sample);
     for (const std::size_t i : recorded_arguments(call)) {
-      const at::Tensor term =
-          pair_of(call, call.arguments[i].toTensor(), samples).difference() * (i == 0 ? 1 : sign);
+      const at::Tensor term = pair_of(call, call.arguments[i].toTensor(), samples).difference() *
+                              addend_factor(call, i);
       parts.positive = parts.positive + term.clamp_min(0);
       parts.negative = parts.negative + term.clamp_max(0);
     }
@@ -128,10 +126,8 @@ std::vector<at::Tensor> layer(const BackwardCall& call, std::int64_t samples) {
 std::vector<at::Tensor> addition(const BackwardCall& call, std::int64_t samples) {
   std::vector<at::Tensor> result = call.standard();
   const Pair arriving = pair_of(call, call.output_gradients[0], samples);
-  const double scale = call.arguments.size() > 2 ? call.arguments[2].toScalar().toDouble() : 1;
-  const double sign = call.node.operation == "aten::sub" ? -scale : scale;
   for (const std::size_t i : recorded_arguments(call)) {
-    const double factor = i == 0 ? 1 : sign;
+    const double factor = addend_factor(call, i);
     const at::Tensor& term = call.arguments[i].toTensor();
     // Where one of them is spread over the other, the multipliers of its copies add up.
     const at::Tensor spread = term.expand_as(call.outputs[0]);

@@ -14,11 +14,7 @@ void SideBySide::describe(StageSpec<Params>& spec) {
   spec.output("maps", kind::attributions)
       .doc("`maps`, method x sample x 1 x height x width, and `images`");
   spec.parameter("count", &Params::count).range(1, 64).doc("how many samples are shown, the first");
-  spec.parameter("over", &Params::over)
-      .choices(over_channels_words())
-      .doc(
-          "relevance of a pixel: the signed sum over its channels, the sum of sizes, or the "
-          "largest size");
+  describe_over(spec);
 }
 
 Plan SideBySide::plan(const PlanInputs& inputs) const {

@@ -3,13 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "gradient/plain_gradient.h"
-#include "microtome/testing/harness.h"
 #include "paths/integrated_gradients.h"
 #include "paths/path_integrated_gradients.h"
 #include "perturbation/ablation.h"
 #include "perturbation/shapley.h"
 #include "rules/deep_lift.h"
-#include "tests/host/model/scripted.h"
+#include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
 namespace {
@@ -23,16 +22,7 @@ struct Method {
 
 template <class S>
 Output run(const torch::jit::Module& module, const std::string& parameters, const at::Tensor& x) {
-  const auto model = shared_model(module);
-  std::vector<std::string> ids;
-  for (std::int64_t i = 0; i < x.size(0); ++i) ids.push_back("s" + std::to_string(i));
-  const auto stage = make<S>(R"j({"target": "class(0)")j" + parameters + "}");
-  return Harness()
-      .model("model", model)
-      .dataset("data",
-               std::make_shared<MemoryDataset>(ids, NamedTensors{{model->inputs()[0].name, x}}))
-      .run(*stage)
-      .at("attributions");
+  return attribute<S>(module, R"j({"target": "class(0)")j" + parameters + "}", x);
 }
 
 template <class S>

@@ -5,19 +5,17 @@
 #include "gradient/plain_gradient.h"
 #include "gradient/smooth_grad.h"
 #include "layers/conductance.h"
-#include "microtome/testing/harness.h"
 #include "paths/expected_gradients.h"
 #include "perturbation/ablation.h"
 #include "perturbation/rise.h"
 #include "perturbation/shapley.h"
+#include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
 namespace {
 
 std::shared_ptr<MemoryDataset> some(const at::Tensor& x) {
-  std::vector<std::string> ids;
-  for (std::int64_t i = 0; i < x.size(0); ++i) ids.push_back("s" + std::to_string(i));
-  return std::make_shared<MemoryDataset>(ids, NamedTensors{{"input", x}});
+  return std::make_shared<MemoryDataset>(sample_names(x.size(0)), NamedTensors{{"input", x}});
 }
 
 template <class S>

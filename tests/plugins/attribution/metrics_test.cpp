@@ -9,29 +9,22 @@
 #include "metrics/localisation.h"
 #include "metrics/max_sensitivity.h"
 #include "metrics/parameter_randomisation.h"
-#include "microtome/testing/harness.h"
-#include "tests/host/model/scripted.h"
+#include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
 namespace {
 
 using ::testing::HasSubstr;
 
-std::vector<std::string> ids_of(std::int64_t count) {
-  std::vector<std::string> ids;
-  for (std::int64_t i = 0; i < count; ++i) ids.push_back("s" + std::to_string(i));
-  return ids;
-}
-
 std::shared_ptr<MemoryDataset> images(const at::Tensor& x, const NamedTensors& more = {}) {
   NamedTensors fields{{"input", x}};
   for (const auto& [name, value] : more) fields.set(name, value);
-  return std::make_shared<MemoryDataset>(ids_of(x.size(0)), fields);
+  return std::make_shared<MemoryDataset>(sample_names(x.size(0)), fields);
 }
 
 Output attributed(const at::Tensor& values) {
   Output output;
-  output.ids = ids_of(values.size(0));
+  output.ids = sample_names(values.size(0));
   output.tensors["attributions"] = values;
   return output;
 }
@@ -243,7 +236,7 @@ TEST(Metrics, ParameterRandomisationGoesFromTheTopDown) {
       make<attribution::Saliency>(R"j({"target": "class(0)", "absolute": false})j");
   const attribution::ParameterRandomisation stage(params);
   const auto data = std::make_shared<MemoryDataset>(
-      ids_of(6), NamedTensors{{network->inputs()[0].name, at::randn({6, 2, 8, 8})}});
+      sample_names(6), NamedTensors{{network->inputs()[0].name, at::randn({6, 2, 8, 8})}});
   const Output output =
       Harness().model("model", network).dataset("data", data).run(stage).at("metrics");
   const at::Tensor curves = output.tensors.at("curves");

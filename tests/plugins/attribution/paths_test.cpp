@@ -2,10 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "microtome/testing/harness.h"
 #include "paths/discretized_integrated_gradients.h"
 #include "paths/integrated_hessians.h"
 #include "paths/path_integrated_gradients.h"
+#include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
 namespace {
@@ -13,11 +13,9 @@ namespace {
 using ::testing::HasSubstr;
 
 std::shared_ptr<MemoryDataset> some(const at::Tensor& x, const NamedTensors& more = {}) {
-  std::vector<std::string> ids;
-  for (std::int64_t i = 0; i < x.size(0); ++i) ids.push_back("s" + std::to_string(i));
   NamedTensors fields{{"input", x}};
   for (const auto& [name, value] : more) fields.set(name, value);
-  return std::make_shared<MemoryDataset>(ids, fields);
+  return std::make_shared<MemoryDataset>(sample_names(x.size(0)), fields);
 }
 
 std::shared_ptr<StepModel> scored(const at::Tensor& example,

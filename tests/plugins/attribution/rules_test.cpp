@@ -3,30 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "gradient/plain_gradient.h"
-#include "microtome/testing/harness.h"
 #include "rules/deep_lift.h"
 #include "rules/lrp.h"
-#include "tests/host/model/scripted.h"
+#include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-/// Runs a stage on the samples of a scripted network's only input.
-template <class S>
-Output run(const torch::jit::Module& module, const std::string& parameters, const at::Tensor& x) {
-  const auto model = shared_model(module);
-  std::vector<std::string> ids;
-  for (std::int64_t i = 0; i < x.size(0); ++i) ids.push_back("s" + std::to_string(i));
-  const auto stage = make<S>(parameters);
-  return Harness()
-      .model("model", model)
-      .dataset("data",
-               std::make_shared<MemoryDataset>(ids, NamedTensors{{model->inputs()[0].name, x}}))
-      .run(*stage)
-      .at("attributions");
-}
 
 at::Tensor values(const Output& output) { return output.tensors.at("attributions"); }
 double largest_delta(const Output& output, const char* name = "completeness_delta") {
@@ -63,13 +47,14 @@ TEST(DeepLift, SumsToTheDifferenceThroughFunctionalReluBranchesAndOverlappingMax
   const auto network = residual();
   const at::Tensor x = at::randn({3, 2, 9, 9});
   for (const char* parameters : {first_class, reveal_cancel}) {
-    const Output output = run<attribution::DeepLift>(network, parameters, x);
+    const Output output = attribute<attribution::DeepLift>(network, parameters, x);
     const double scale = values(output).abs().flatten(1).sum(1).max().item<double>();
     EXPECT_LE(largest_delta(output), 1e-5 * scale) << parameters;
   }
   // Hooks on modules miss the functional ones, and quietly give input x gradient.
-  const at::Tensor product = values(run<attribution::InputXGradient>(network, first_class, x));
-  const at::Tensor ours = values(run<attribution::DeepLift>(network, first_class, x));
+  const at::Tensor product =
+      values(attribute<attribution::InputXGradient>(network, first_class, x));
+  const at::Tensor ours = values(attribute<attribution::DeepLift>(network, first_class, x));
   EXPECT_GT((ours - product).abs().max().item<double>(), 0.05 * ours.abs().max().item<double>());
 }
 
@@ -79,11 +64,11 @@ TEST(DeepLift, TwoFactorsGetTheMeanOfEachOther) {
       "  a = x[:, 0:1]\n  b = x[:, 1:2]\n  c = x[:, 2:3]\n"
       "  return a * b + a / (c * c + 1)\n");
   const at::Tensor x = at::randn({4, 3});
-  const Output output =
-      run<attribution::DeepLift>(network, R"j({"target": "class(0)", "baseline": "noise:1"})j", x);
+  const Output output = attribute<attribution::DeepLift>(
+      network, R"j({"target": "class(0)", "baseline": "noise:1"})j", x);
   EXPECT_LE(largest_delta(output), 1e-5);
   // From zero: a b is shared equally; 1 / (c^2 + 1) falls from 1.
-  const at::Tensor from_zero = values(run<attribution::DeepLift>(network, first_class, x));
+  const at::Tensor from_zero = values(attribute<attribution::DeepLift>(network, first_class, x));
   const at::Tensor a = x.select(1, 0), b = x.select(1, 1), c = x.select(1, 2);
   const at::Tensor inverse = 1 / (c * c + 1);
   const at::Tensor expected =
@@ -99,7 +84,8 @@ TEST(DeepLift, SumsToTheDifferenceThroughAttention) {
       "  a = torch.softmax(torch.matmul(q, k.transpose(1, 2)), -1)\n"
       "  return torch.matmul(a, x).mean(1)\n",
       {}, {{"q", at::randn({5, 4})}, {"k", at::randn({5, 4})}});
-  const Output output = run<attribution::DeepLift>(network, first_class, at::randn({3, 6, 5}));
+  const Output output =
+      attribute<attribution::DeepLift>(network, first_class, at::randn({3, 6, 5}));
   EXPECT_LE(largest_delta(output), 1e-4);
 }
 
@@ -111,10 +97,10 @@ TEST(DeepLift, RevealCancelSeesBothSidesOfAMinimum) {
       {}, {{"weight", at::tensor({1.0F, -1.0F}).view({1, 2})}});
   const at::Tensor x = at::tensor({2.0F, 5.0F, 7.0F, 3.0F, 1.0F, 1.5F}).view({3, 2});
   const at::Tensor half = x.amin(1, true).div(2).expand({3, 2});
-  EXPECT_TRUE(at::allclose(values(run<attribution::DeepLift>(network, reveal_cancel, x)), half,
-                           1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(values(attribute<attribution::DeepLift>(network, reveal_cancel, x)),
+                           half, 1e-5, 1e-5));
   // Rescale gives the smaller one all.
-  const at::Tensor rescale = values(run<attribution::DeepLift>(network, first_class, x));
+  const at::Tensor rescale = values(attribute<attribution::DeepLift>(network, first_class, x));
   EXPECT_TRUE(at::allclose(rescale.sum(1), x.amin(1), 1e-5, 1e-5));
   EXPECT_NEAR(rescale[1][1].item<double>(), 3, 1e-5);
   EXPECT_NEAR(rescale[1][0].item<double>(), 0, 1e-5);
@@ -124,7 +110,7 @@ TEST(DeepLift, OfShapleyIsTheMeanOverReferences) {
   at::manual_seed(3);
   const auto network = residual();
   const at::Tensor x = at::randn({4, 2, 9, 9});
-  const Output output = run<attribution::DeepLiftShap>(network, first_class, x);
+  const Output output = attribute<attribution::DeepLiftShap>(network, first_class, x);
   EXPECT_LE(largest_delta(output), 1e-4 * values(output).abs().sum().item<double>());
 }
 
@@ -132,14 +118,14 @@ TEST(DeepLift, WhatHasNoRuleIsAnErrorThatNamesIt) {
   const auto network =
       scripted("def forward(self, x):\n  return torch.layer_norm(torch.relu(x), [3])\n");
   try {
-    run<attribution::DeepLift>(network, first_class, at::randn({2, 3}));
+    attribute<attribution::DeepLift>(network, first_class, at::randn({2, 3}));
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("deep_lift has no rule for aten::layer_norm"));
   }
-  EXPECT_THROW(run<attribution::DeepLift>(scripted("def forward(self, x):\n  return x * 2\n"),
-                                          R"j({"target": {"of": "class(0)", "on": "prob"}})j",
-                                          at::randn({2, 3})),
+  EXPECT_THROW(attribute<attribution::DeepLift>(scripted("def forward(self, x):\n  return x * 2\n"),
+                                                R"j({"target": {"of": "class(0)", "on": "prob"}})j",
+                                                at::randn({2, 3})),
                Error);
 }
 
@@ -166,7 +152,7 @@ TEST(Lrp, ConservesRelevanceWithoutBiasesWhenEpsilonVanishes) {
         R"("first": "z_box", "low": -1, "high": 1)", R"("first": "gamma", "convolution": "gamma")",
         R"("first": "z_plus", "dense": "gamma")",
         R"("first": "alpha_beta", "convolution": "alpha_beta")"}) {
-    const Output output = run<attribution::Lrp>(
+    const Output output = attribute<attribution::Lrp>(
         network, R"j({"target": "class(0)", "epsilon": 1e-12, )j" + rules + "}", x);
     const double scale = output.tensors.at("score").abs().max().item<double>();
     EXPECT_LE(largest_delta(output, "conservation_delta"), 2e-3 * scale) << rules;
@@ -177,11 +163,12 @@ TEST(Lrp, EpsilonOfAPiecewiseLinearNetworkIsInputTimesGradient) {
   at::manual_seed(5);
   const auto network = unbiased();
   const at::Tensor x = at::randn({3, 2, 9, 9});
-  const at::Tensor relevance = values(run<attribution::Lrp>(
+  const at::Tensor relevance = values(attribute<attribution::Lrp>(
       network,
       R"j({"target": "class(0)", "epsilon": 1e-12, "first": "epsilon", "convolution": "epsilon"})j",
       x));
-  const at::Tensor product = values(run<attribution::InputXGradient>(network, first_class, x));
+  const at::Tensor product =
+      values(attribute<attribution::InputXGradient>(network, first_class, x));
   EXPECT_TRUE(at::allclose(relevance, product, 1e-3, 1e-3 * product.abs().max().item<double>()));
 }
 
@@ -192,7 +179,7 @@ TEST(Lrp, OfOneLayerByHand) {
   // Contributions 2, -2, -3 and the bias -0.5: z = -3.5.
   const at::Tensor x = at::tensor({1.0F, 2.0F, -3.0F}).view({1, 3});
   const auto of = [&](const std::string& rules) {
-    return values(run<attribution::Lrp>(
+    return values(attribute<attribution::Lrp>(
         network, R"j({"target": "class(0)", "epsilon": 0, )j" + rules + "}", x));
   };
   const auto row = [](std::vector<float> numbers) { return at::tensor(numbers).view({1, 3}); };
@@ -234,8 +221,8 @@ TEST(Lrp, IsTheSameWhenBatchNormIsMergedBefore) {
   const at::Tensor x = at::randn({2, 2, 6, 6});
   const char* parameters =
       R"j({"target": "class(0)", "first": "alpha_beta", "convolution": "gamma"})j";
-  const at::Tensor a = values(run<attribution::Lrp>(plain, parameters, x));
-  const at::Tensor b = values(run<attribution::Lrp>(with_norm, parameters, x));
+  const at::Tensor a = values(attribute<attribution::Lrp>(plain, parameters, x));
+  const at::Tensor b = values(attribute<attribution::Lrp>(with_norm, parameters, x));
   EXPECT_TRUE(at::allclose(a, b, 1e-3, 1e-4 * a.abs().max().item<double>()));
 }
 
@@ -243,7 +230,7 @@ TEST(Lrp, WhatHasNoRuleIsAnErrorThatNamesIt) {
   for (const char* source : {"def forward(self, x):\n  return torch.softmax(x, 1)\n",
                              "def forward(self, x):\n  return x * x\n"}) {
     try {
-      run<attribution::Lrp>(scripted(source), first_class, at::randn({2, 3}));
+      attribute<attribution::Lrp>(scripted(source), first_class, at::randn({2, 3}));
       FAIL() << source;
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), HasSubstr("lrp")) << source;
