@@ -95,7 +95,8 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
     Pass pass;
     pass.record_gradients = stage.plan.gradients;
     if (const auto bytes = model->bytes_per_sample(pass)) {
-      const std::int64_t rows = stage.plan.gradients ? runtime.chunk : rows_within(runtime, *model);
+      const std::int64_t rows =
+          stage.plan.gradients ? stage.chunk : rows_within(runtime, stage.chunk, *model);
       std::cout << ", " << rows << " samples at a time, about "
                 << static_cast<std::int64_t>(
                        std::ceil(*bytes * static_cast<double>(rows) / 1048576))

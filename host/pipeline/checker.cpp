@@ -369,6 +369,21 @@ class Checker {
     for (std::size_t i = 0; i < count; ++i) visit(visit, i);
   }
 
+  /// Of the dataset that the host streams through the stage, or of the largest one that it reads; 0
+  /// without any.
+  std::int64_t samples_of(const PlannedStage& stage) const {
+    std::int64_t largest = 0;
+    for (const auto& [port, connection] : stage.connections) {
+      if (connection.kind != Connection::Kind::dataset) continue;
+      const auto dataset = planned_.resources.datasets.find(connection.name);
+      if (dataset == planned_.resources.datasets.end()) continue;
+      const std::int64_t size = dataset->second->info().size;
+      if (stage.plan.read && stage.plan.read->data == port) return size;
+      largest = std::max(largest, size);
+    }
+    return largest;
+  }
+
   void plan(std::size_t i) {
     PlannedStage& stage = planned_.stages[i];
     if (!stage.stage) return;
@@ -384,6 +399,7 @@ class Checker {
         for (const HookPoint& hook : stage.plan.read->capture)
           stage.hooks[stage.plan.read->model].push_back(hook);
       }
+      stage.chunk = planned_.pipeline.runtime.chunk_of(samples_of(stage));
       plan_models(stage);
       for (const OutputPlan& output : stage.plan.outputs) {
         if (output.module == nullptr) continue;

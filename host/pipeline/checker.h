@@ -28,6 +28,7 @@ struct PlannedStage {
   const StageType* type = nullptr;
   std::unique_ptr<Stage> stage;
   Plan plan;
+  std::int64_t chunk = 1;  ///< samples that are computed together
   std::map<std::string, Connection> connections;
   /// Models that it will make, by output: their structure, not their parameters.
   std::map<std::string, std::shared_ptr<ProgramModel>> models;

@@ -1,5 +1,7 @@
 #include "host/pipeline/runtime_settings.h"
 
+#include <algorithm>
+
 namespace microtome::host {
 
 void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
@@ -7,7 +9,10 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
   spec.parameter("chunk", &RuntimeSettings::chunk)
       .range(1, 100000)
       .unit("samples")
-      .doc("samples that are read, computed and written together");
+      .doc(
+          "samples that are read, computed and written together; auto: an eighth of the dataset, "
+          "32 "
+          "at most, so that a few samples do not leave all but one of the cores idle");
   spec.parameter("threads", &RuntimeSettings::threads)
       .range(1, 1024)
       .doc("threads inside of one operator");
@@ -43,6 +48,12 @@ Value RuntimeSettings::canonical(const Value& said) {
   StageSpec<RuntimeSettings> spec;
   describe(spec);
   return canonical_parameters(spec.description(), said);
+}
+
+std::int64_t RuntimeSettings::chunk_of(std::int64_t samples) const {
+  constexpr std::int64_t chunks = 8, most = 32;
+  if (const auto* said = std::get_if<std::int64_t>(&chunk)) return *said;
+  return samples == 0 ? most : std::clamp<std::int64_t>((samples + chunks - 1) / chunks, 1, most);
 }
 
 PlanSettings RuntimeSettings::plan(const Plan& stage) const {

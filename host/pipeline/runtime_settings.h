@@ -9,7 +9,7 @@ namespace microtome::host {
 struct RuntimeSettings {
   enum class Precision { float32, bfloat16, float16 };
 
-  std::int64_t chunk = 32;
+  Automatic<std::int64_t> chunk;
   std::int64_t threads = 1;
   std::int64_t memory = 1024;
   bool fold_constants = true;
@@ -22,6 +22,8 @@ struct RuntimeSettings {
   static void describe(StageSpec<RuntimeSettings>& spec);
   /// What was said, with defaults, as keys have it.
   static Value canonical(const Value& said);
+  /// Samples of a chunk, of so many; 0 when there is no dataset to count.
+  std::int64_t chunk_of(std::int64_t samples) const;
   /// How the models of a stage with this plan may run.
   PlanSettings plan(const Plan& stage) const;
 };

@@ -50,12 +50,13 @@ void RunFolder::point_latest() const {
 
 void RunFolder::place(const fs::path& result, const fs::path& stage_folder) const {
   const fs::path to = path_ / "stages" / stage_folder;
+  fs::create_directories(to);
+  // Folders come before what is in them.
   for (const auto& entry : fs::recursive_directory_iterator(result)) {
-    const fs::path target = to / fs::relative(entry.path(), result);
+    const fs::path target = to / entry.path().lexically_relative(result);
     if (entry.is_directory()) {
-      fs::create_directories(target);
+      fs::create_directory(target);
     } else if (entry.is_regular_file()) {
-      fs::create_directories(target.parent_path());
       std::error_code code;
       fs::create_hard_link(entry.path(), target, code);
       if (code) fs::copy_file(entry.path(), target, fs::copy_options::overwrite_existing);

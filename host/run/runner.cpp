@@ -377,6 +377,7 @@ class PipelineRun {
     entry.set("folder", planned_.pipeline.stages[i].folder().generic_string());
     entry.set("key", keys_[i]);
     entry.set("cached", record.cached);
+    entry.set("chunk", planned_.stages[i].chunk);
     entry.set("parameters", planned_.stages[i].parameters);
     Value outputs = Value::list();
     for (const OutputPlan& output : planned_.stages[i].plan.outputs) outputs.push_back(output.port);

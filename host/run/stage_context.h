@@ -29,7 +29,8 @@ class MadeModels {
 
 /// How many samples go through the model together: a chunk, or what `runtime: {memory: ...}`
 /// allows.
-std::int64_t rows_within(const RuntimeSettings& runtime, const ProgramModel& model);
+std::int64_t rows_within(const RuntimeSettings& runtime, std::int64_t chunk,
+                         const ProgramModel& model);
 
 /// What all stages of a run share.
 struct RunEnvironment {
@@ -56,7 +57,7 @@ class StageContext final : public Context {
   void check_cancelled() const override { run_.cancellation.check(); }
   at::Device device() const override { return run_.device; }
   at::Generator generator(std::uint64_t stream) const override;
-  std::int64_t chunk_size() const override { return run_.planned.pipeline.runtime.chunk; }
+  std::int64_t chunk_size() const override { return stage().chunk; }
   const Model& model(const std::string& port) override;
   const HostDataset& dataset(const std::string& port) override;
   const ArtifactReader& artifact(const std::string& port) override;

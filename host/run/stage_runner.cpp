@@ -39,8 +39,9 @@ struct Work {
 using WorkPointer = std::shared_ptr<Work>;
 
 std::string range_text(const Work& work) {
-  const auto last = work.positions.back();
-  return "samples " + std::to_string(work.positions.front()) + " to " + std::to_string(last);
+  const auto first = work.positions.front(), last = work.positions.back();
+  if (first == last) return "sample " + std::to_string(first);
+  return "samples " + std::to_string(first) + " to " + std::to_string(last);
 }
 
 /// Says in errors which samples were at work, and turns what plugins throw into errors.
@@ -117,12 +118,12 @@ class Stream {
     pass_.directions = [this](const DirectionReference& reference) { return direction(reference); };
     if (!read_.model.empty()) {
       model_ = first_.context->planned_model(read_.model).get();
-      rows_ = rows_within(run_.planned.pipeline.runtime, *model_);
+      rows_ = rows_within(run_.planned.pipeline.runtime, first_.stage->chunk, *model_);
     }
   }
 
   void run() {
-    const std::int64_t size = data_.info().size, chunk = first_.context->chunk_size();
+    const std::int64_t size = data_.info().size, chunk = first_.stage->chunk;
     for (const auto& member : members_) {
       attempt(*member, [&] { member->total = member->stage->stage->begin(*member->context); });
     }

@@ -80,18 +80,23 @@ void ArtifactFolderWriter::model(const ScriptModule& module) {
 
 void ArtifactFolderWriter::finish() {
   Value tensors = Value::map(), files = Value::map();
-  const auto list_file = [&](const std::string& name, const std::string& file_name) {
+  const auto list_file = [&](const std::string& name, const std::string& file_name,
+                             std::uint64_t bytes, std::string hash) {
     Value about = Value::map();
     about.set("file", file_name);
-    about.set("bytes", static_cast<std::int64_t>(fs::file_size(folder_ / file_name)));
-    about.set("xxh3", hash_file(folder_ / file_name));
+    about.set("bytes", static_cast<std::int64_t>(bytes));
+    about.set("xxh3", std::move(hash));
     files.set(name, std::move(about));
   };
   if (kind_ == kind::model && !has_model_) throw Error("the stage wrote no model");
-  if (has_model_) list_file("model", model_file_name);
-  for (auto& [name, file] : files_) {
-    const StoredTensor stored = file->finish();
-    list_file(name, tensor_file_name(name));
+  if (has_model_) {
+    const fs::path file = folder_ / model_file_name;
+    list_file("model", model_file_name, fs::file_size(file), hash_file(file));
+  }
+  for (auto& [name, writer] : files_) {
+    const StoredFile file = writer->finish();
+    const StoredTensor& stored = file.tensor;
+    list_file(name, tensor_file_name(name), file.bytes, file.hash);
     Value shape = Value::list();
     for (const std::int64_t size : stored.shape) shape.push_back(size);
     Value said = Value::map();

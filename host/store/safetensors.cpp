@@ -4,12 +4,14 @@
 #include <cstring>
 #include <utility>
 
+#include "host/support/hash.h"
 #include "microtome/value.h"
 
 namespace microtome::host {
 namespace {
 
 constexpr std::size_t header_size = 4096;
+constexpr std::size_t most_waiting = 1 << 16;
 
 constexpr std::array<std::pair<const char*, at::ScalarType>, 9> types = {{{"F32", at::kFloat},
                                                                           {"F64", at::kDouble},
@@ -177,10 +179,7 @@ at::Tensor read_npy(const std::filesystem::path& file) {
 }
 
 TensorFileWriter::TensorFileWriter(std::filesystem::path file, std::string name)
-    : file_(std::move(file)), name_(std::move(name)), stream_(file_, std::ios::binary) {
-  const std::string padding(8 + header_size, ' ');
-  stream_.write(padding.data(), static_cast<std::streamsize>(padding.size()));
-}
+    : file_(std::move(file)), name_(std::move(name)) {}
 
 void TensorFileWriter::append(const at::Tensor& rows) {
   if (rows.dim() == 0) throw Error("\"" + name_ + "\": rows have a first dimension");
@@ -210,12 +209,23 @@ void TensorFileWriter::write_whole(const at::Tensor& value) {
 
 void TensorFileWriter::write_bytes(const at::Tensor& value) {
   const at::Tensor plain = value.detach().cpu().contiguous();
-  stream_.write(static_cast<const char*>(plain.data_ptr()),
-                static_cast<std::streamsize>(plain.nbytes()));
   bytes_ += plain.nbytes();
+  const auto* data = static_cast<const char*>(plain.data_ptr());
+  if (!stream_.is_open()) {
+    if (waiting_.size() + plain.nbytes() <= most_waiting) {
+      waiting_.append(data, plain.nbytes());
+      return;
+    }
+    stream_.open(file_, std::ios::binary);
+    const std::string padding(8 + header_size, ' ');
+    stream_.write(padding.data(), static_cast<std::streamsize>(padding.size()));
+    stream_.write(waiting_.data(), static_cast<std::streamsize>(waiting_.size()));
+    waiting_ = {};
+  }
+  stream_.write(data, static_cast<std::streamsize>(plain.nbytes()));
 }
 
-StoredTensor TensorFileWriter::finish() {
+std::string TensorFileWriter::header() const {
   Value entry;
   entry.set("dtype", name_of(type_));
   Value shape = Value::list();
@@ -230,13 +240,25 @@ StoredTensor TensorFileWriter::finish() {
   std::string text = to_json(header);
   text.resize(header_size, ' ');
   const std::uint64_t length = header_size;
+  return std::string(reinterpret_cast<const char*>(&length), 8) + text;
+}
+
+StoredFile TensorFileWriter::finish() {
+  std::string start = header(), hash;
+  const bool was_waiting = !stream_.is_open();
+  if (was_waiting) {
+    stream_.open(file_, std::ios::binary);
+    start += waiting_;
+    hash = hash_text(start);
+    waiting_ = {};
+  }
   stream_.seekp(0);
-  stream_.write(reinterpret_cast<const char*>(&length), 8);
-  stream_.write(text.data(), static_cast<std::streamsize>(text.size()));
+  stream_.write(start.data(), static_cast<std::streamsize>(start.size()));
   stream_.close();
   if (!stream_)
     throw Error("the file " + file_.string() + " could not be written; is the disk full?");
-  return {name_, type_, shape_, 8 + header_size, 8 + header_size + bytes_};
+  const std::uint64_t begin = 8 + header_size, end = begin + bytes_;
+  return {{name_, type_, shape_, begin, end}, end, was_waiting ? hash : hash_file(file_)};
 }
 
 }  // namespace microtome::host

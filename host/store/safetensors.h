@@ -26,8 +26,16 @@ at::Tensor read_tensor(const std::filesystem::path& file, const StoredTensor& te
 /// A NumPy .npy file. Throws `Error` naming the file.
 at::Tensor read_npy(const std::filesystem::path& file);
 
+/// A file that is whole.
+struct StoredFile {
+  StoredTensor tensor;
+  std::uint64_t bytes = 0;
+  std::string hash;  ///< of all of it
+};
+
 /// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB is filled in at
-/// the end.
+/// the end. Small ones stay in memory until then, so that a run of many stages does not keep many
+/// files open.
 class TensorFileWriter {
  public:
   TensorFileWriter(std::filesystem::path file, std::string name);
@@ -36,12 +44,14 @@ class TensorFileWriter {
   /// Writes a tensor of any rank, once.
   void write_whole(const at::Tensor& value);
   /// Fills in the header. Throws `Error` when anything could not be written (disk full).
-  StoredTensor finish();
+  StoredFile finish();
 
  private:
   void write_bytes(const at::Tensor& value);
+  std::string header() const;
   std::filesystem::path file_;
   std::string name_;
+  std::string waiting_;  ///< what is not in the file yet; nothing once that is open
   std::ofstream stream_;
   bool started_ = false;
   at::ScalarType type_ = at::kFloat;

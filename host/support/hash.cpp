@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
@@ -37,7 +38,11 @@ std::string hash_file(const std::filesystem::path& file) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
                                                                        &XXH3_freeState);
   XXH3_128bits_reset(state.get());
-  std::vector<char> buffer(1 << 20);
+  std::error_code code;
+  const std::uintmax_t size = std::filesystem::file_size(file, code);
+  // Most files are small, and clearing a large buffer costs more than reading them.
+  constexpr std::uintmax_t most = 1 << 20;
+  std::vector<char> buffer(code ? most : std::min(size + 1, most));
   while (stream) {
     stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
     XXH3_128bits_update(state.get(), buffer.data(), static_cast<std::size_t>(stream.gcount()));
