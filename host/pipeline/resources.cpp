@@ -9,6 +9,7 @@
 #include "host/data/source_dataset.h"
 #include "host/data/tensor_files.h"
 #include "host/model/random_weights.h"
+#include "host/model/smooth_rectifiers.h"
 #include "host/model/torchscript/loader.h"
 #include "host/pipeline/schema.h"
 #include "microtome/kinds/dataset_source.h"
@@ -31,22 +32,28 @@ struct ModelParams {
   }
 };
 
-/// A declared model with other weights.
+/// A declared model with other weights, or with smooth rectifiers.
 struct DerivedModelParams {
-  enum class Weights { random };
+  enum class Weights { random, same };
   std::string from;
   Weights weights = Weights::random;
   std::int64_t seed = 0;
+  std::optional<double> softplus;
 
   static void describe(StageSpec<DerivedModelParams>& spec) {
-    spec.summary("Another declared model with weights as before training.");
+    spec.summary("Another declared model with weights as before training, or made smooth.");
     spec.parameter("from", &DerivedModelParams::from).required().doc("the model");
     spec.parameter("weights", &DerivedModelParams::weights)
-        .choices({"random"})
+        .choices({"random", "same"})
         .doc(
             "random: normal with variance 2 / fan-in (He 2015), biases 0, norms the identity; the "
-            "baseline of what the architecture alone does");
+            "baseline of what the architecture alone does. same: those of the model");
     spec.parameter("seed", &DerivedModelParams::seed).range(0, 9e15).doc("seed of the weights");
+    spec.parameter("softplus", &DerivedModelParams::softplus)
+        .range(1e-3, 1e4)
+        .doc(
+            "each ReLU becomes log(1 + exp(b x)) / b with this b, and each clipped one a "
+            "difference of two, so that the network has second derivatives (Janizek et al. 2020)");
   }
 };
 
@@ -177,11 +184,20 @@ class Opener {
     if (original == resources_.models.end()) return;  // what is wrong with it is said there
     const OpenModel& opened = original->second;
     Program program = torchscript::load(opened.file);
-    randomise_weights(program, static_cast<std::uint64_t>(params->seed));
     Value canonical = Value::map();
     canonical.set("input", opened.canonical.at("input"));
-    canonical.set("weights", "random");
-    canonical.set("seed", params->seed);
+    if (params->weights == DerivedModelParams::Weights::random) {
+      randomise_weights(program, static_cast<std::uint64_t>(params->seed));
+      canonical.set("weights", "random");
+      canonical.set("seed", params->seed);
+    } else if (!params->softplus) {
+      throw Error(
+          place, "with weights: same and without softplus this is \"" + params->from + "\" itself");
+    }
+    if (params->softplus) {
+      smooth_rectifiers(program, *params->softplus);
+      canonical.set("softplus", *params->softplus);
+    }
     const ModelInput& input = opened.model->input();
     resources_.models[declaration.name] = {
         std::make_shared<ProgramModel>(declaration.name, std::move(program), input, device_),

@@ -474,6 +474,20 @@ std::vector<BrokenPipeline> broken_pipelines() {
        5,
        28,
        {}},
+      {"ModelThatIsAnotherOne",
+       with_model(
+           "  ten: {source: torchscript, path: $MODEL}\n  net: {from: ten, weights: same}\n"),
+       "without softplus this is \"ten\" itself",
+       5,
+       15,
+       {}},
+      {"ModelOfNoSharpness",
+       with_model("  ten: {source: torchscript, path: $MODEL}\n  net: {from: ten, weights: same, "
+                  "softplus: 0}\n"),
+       "softplus: 0 is out of range",
+       5,
+       45,
+       {}},
       {"ModelWithOtherWeights",
        with_model("  ten: {source: torchscript, path: $MODEL}\n  net: {from: ten, weights: "
                   "zero}\n"),
