@@ -71,6 +71,7 @@ ScoreFunction AttributionStage::score_function(const AttributionInput& input,
 
 ScoreFunction AttributionStage::score_function(const AttributionInput& input, const HookPoint& at,
                                                Context& context) const {
+  if (input.target != nullptr) return {input.model, input.inputs, at, *input.target};
   return {input.model, input.inputs, at,
           [&](const Recording& plain) { return decide(input, plain, context); }};
 }

@@ -24,8 +24,19 @@ constexpr int most_summed = 8;
 
 ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                              const std::function<TargetScore(const Recording&)>& decide)
+    : ScoreFunction(model, inputs, at, decide, /*needs_outputs=*/true) {}
+
+ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                             const TargetScore& target)
+    : ScoreFunction(
+          model, inputs, at, [&](const Recording&) { return target; }, /*needs_outputs=*/false) {}
+
+ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                             const std::function<TargetScore(const Recording&)>& decide,
+                             bool needs_outputs)
     : model_(&model), inputs_(&inputs), at_(at), target_([&] {
         Pass pass;
+        pass.outputs = needs_outputs;
         pass.capture = {at};
         const bool cuts_here = !at.is_model_input() && model.resolve(at).can_cut;
         const std::optional<HookPoint> prefix = model.affine_prefix(at);

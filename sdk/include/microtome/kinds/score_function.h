@@ -28,6 +28,9 @@ class ScoreFunction {
   /// Runs the model on the batch once, without edits; `decide` makes the target's score from that.
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide);
+  /// Of a target that is decided already: the model runs as far as the hook point alone.
+  ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                const TargetScore& target);
 
   /// The value at the hook point on the samples themselves, N x ...
   const at::Tensor& value() const { return value_; }
@@ -67,6 +70,8 @@ class ScoreFunction {
                            const std::function<void()>& check) const;
 
  private:
+  ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
+                const std::function<TargetScore(const Recording&)>& decide, bool needs_outputs);
   ScoreFunction(const ScoreFunction& outer, TargetScore target, const HookPoint& at,
                 at::Tensor value, std::shared_ptr<const Snapshot> snapshot);
   const Model* model_;
