@@ -25,6 +25,18 @@ TEST(ShapesAttribution, MethodsFindTheObjectThatDecidesTheClass) {
   };
   EXPECT_GE(accuracy("images"), 0.8);
   EXPECT_NEAR(accuracy("images"), accuracy("other_background"), 0.05);
+  const auto shift = [&](const std::string& changed, const std::string& name) {
+    const Value artifact =
+        from_json(read_file(stages / "shift" / ("changed=" + changed) / "metrics/artifact.json"));
+    for (const Value& metric : artifact.at("metrics").as_list()) {
+      if (metric.at("name").as_string() == name) return metric.at("interval");
+    }
+    throw Error("no metric " + name);
+  };
+  // The logit hardly moves with the background, and about as far with the texture as to other
+  // images.
+  EXPECT_LE(shift("other_background", "share_of_others").at("high").as_number(), 0.3);
+  EXPECT_GE(shift("other_texture", "share_of_others").at("low").as_number(), 0.6);
 
   const Value artifact = from_json(read_file(stages / "localisation/metrics/artifact.json"));
   std::map<std::string, double> lowest;
