@@ -138,22 +138,35 @@ std::string image_grid(const Value& view, const ArtifactReader& artifact) {
   return html + "</table></div>";
 }
 
-/// A matrix with a number in each cell.
+/// A matrix with a number in each cell, empty where it is none. Negative ones have another colour,
+/// in all of the matrix that of what is below 0 in a map.
 std::string matrix(const Value& view, const at::Tensor& values) {
-  const double largest = values.to(at::kDouble).abs().max().item<double>();
+  const at::Tensor numbers = values.to(at::kDouble), sizes = numbers.nan_to_num(0).abs();
+  const double largest = sizes.numel() > 0 ? sizes.max().item<double>() : 0;
+  const bool has_sign = (numbers < 0).any().item<bool>();
   const auto rows = words(view, "rows"), columns = words(view, "columns");
   const auto name = [](const std::vector<std::string>& names, std::int64_t i) {
     return static_cast<std::size_t>(i) < names.size() ? escape(names[static_cast<std::size_t>(i)])
                                                       : std::to_string(i);
   };
-  std::string html = "<div class=\"scroll\"><table class=\"matrix\"><tr><th></th>";
+  // Long names stand upright, so that more columns fit.
+  const bool has_long_names = std::any_of(columns.begin(), columns.end(),
+                                          [](const std::string& word) { return word.size() > 6; });
+  std::string html = std::string("<div class=\"scroll\"><table class=\"matrix") +
+                     (has_sign ? " signed" : "") + (has_long_names ? " upright" : "") +
+                     "\"><tr><th></th>";
   for (std::int64_t k = 0; k < values.size(1); ++k) html += "<th>" + name(columns, k) + "</th>";
   html += "</tr>";
   for (std::int64_t i = 0; i < values.size(0); ++i) {
     html += "<tr><th>" + name(rows, i) + "</th>";
     for (std::int64_t k = 0; k < values.size(1); ++k) {
-      const double value = values[i][k].item().toDouble();
-      html += "<td style=\"--share:" + number(largest > 0 ? std::abs(value) / largest : 0) + "\">" +
+      const double value = numbers[i][k].item<double>();
+      if (std::isnan(value)) {
+        html += "<td></td>";
+        continue;
+      }
+      html += std::string("<td") + (value < 0 ? " class=\"below\"" : "") +
+              " style=\"--share:" + number(largest > 0 ? std::abs(value) / largest : 0) + "\">" +
               number(value) + "</td>";
     }
     html += "</tr>";

@@ -15,6 +15,7 @@
 #include "paths/integrated_hessians.h"
 #include "paths/path_integrated_gradients.h"
 #include "perturbation/ablation.h"
+#include "perturbation/extremal_perturbation.h"
 #include "perturbation/rise.h"
 #include "perturbation/shapley.h"
 #include "rules/deep_lift.h"
@@ -25,7 +26,7 @@ using namespace attribution;
 using microtome::stage;
 
 MICROTOME_PLUGIN(
-    "attribution", "0.2.0", stage<Saliency>("saliency"), stage<InputXGradient>("input_x_gradient"),
+    "attribution", "0.3.0", stage<Saliency>("saliency"), stage<InputXGradient>("input_x_gradient"),
     stage<GuidedBackprop>("guided_backprop"), stage<Deconvolution>("deconvolution"),
     stage<GradCam>("grad_cam"), stage<GradCamPlusPlus>("grad_cam_plus_plus"),
     stage<ScoreCam>("score_cam"), stage<GuidedGradCam>("guided_grad_cam"),
@@ -39,6 +40,7 @@ MICROTOME_PLUGIN(
     stage<NeuronConductance>("neuron_conductance"), stage<Occlusion>("occlusion"),
     stage<FeatureAblation>("feature_ablation"), stage<ShapleySampling>("shapley_sampling"),
     stage<KernelShap>("kernel_shap"), stage<Lime>("lime"), stage<Rise>("rise"),
+    stage<ExtremalPerturbation>("extremal_perturbation"),
     stage<InsertionDeletion>("insertion_deletion"), stage<Infidelity>("infidelity"),
     stage<Localisation>("localisation"), stage<Agreement>("agreement"),
     stage<Complexity>("complexity"), stage<SideBySide>("side_by_side"),

@@ -8,8 +8,8 @@ namespace attribution {
 using microtome::Error;
 
 Baseline Baseline::parse(const std::string& text) {
-  const std::vector<std::string> words = {"zeros",       "black", "mean_image",
-                                          "mean_colour", "blur",  "noise"};
+  const std::vector<std::string> words = {"zeros", "black", "mean_image", "mean_colour",
+                                          "blur",  "noise", "field"};
   const auto colon = text.find(':');
   const std::string word = text.substr(0, colon);
   const auto found = std::find(words.begin(), words.end(), word);
@@ -18,6 +18,12 @@ Baseline Baseline::parse(const std::string& text) {
   Baseline baseline;
   baseline.kind = static_cast<Kind>(found - words.begin());
   baseline.amount = baseline.kind == Kind::blur ? 8 : 1;
+  if (baseline.kind == Kind::field) {
+    if (colon == std::string::npos || colon + 1 == text.size())
+      throw Error("\"" + text + "\" names no field; write field:NAME");
+    baseline.field = text.substr(colon + 1);
+    return baseline;
+  }
   if (colon == std::string::npos) return baseline;
   if (baseline.kind != Kind::blur && baseline.kind != Kind::noise)
     throw Error("\"" + word + "\" takes no number");

@@ -9,17 +9,20 @@
 namespace attribution {
 
 /// A baseline as text: `zeros`, `black`, `mean_image`, `mean_colour`, `blur`, `blur:SIGMA`,
-/// `noise`, `noise:STD`.
+/// `noise`, `noise:STD`, `field:NAME` (a tensor of the dataset).
 struct Baseline {
-  enum class Kind { zeros, black, mean_image, mean_colour, blur, noise };
+  enum class Kind { zeros, black, mean_image, mean_colour, blur, noise, field };
   Kind kind = Kind::zeros;
   double amount = 0;
+  std::string field;
 
   /// Throws `microtome::Error` naming the words.
   static Baseline parse(const std::string& text);
   bool is_random() const { return kind == Kind::noise; }
   /// Whether it is an image: made in pixels, and taken to the value at the hook point.
-  bool is_of_pixels() const { return kind != Kind::zeros && kind != Kind::noise; }
+  bool is_of_pixels() const {
+    return kind != Kind::zeros && kind != Kind::noise && kind != Kind::field;
+  }
 };
 
 /// Samples of a dataset that its mean is taken over at most; a mean over all of a large dataset

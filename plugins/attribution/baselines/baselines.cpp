@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "baselines/field_value.h"
+
 namespace attribution {
 
 using namespace microtome;
@@ -17,7 +19,11 @@ bool Baselines::are_random() const {
                      [](const Baseline& baseline) { return baseline.is_random(); });
 }
 
-void Baselines::check(const PlanInputs& inputs) const {
+void Baselines::check(const PlanInputs& inputs, const HookPoint& at) const {
+  for (const Baseline& baseline : baselines_) {
+    if (baseline.kind == Baseline::Kind::field)
+      check_field_value(inputs, at, baseline.field, "baseline");
+  }
   const Model* model = inputs.model("model");
   if (model == nullptr) return;
   for (std::size_t i = 0; i < baselines_.size(); ++i) {
@@ -37,6 +43,8 @@ void Baselines::check(const PlanInputs& inputs) const {
 at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at,
                               std::size_t number, const at::Tensor& value, Context& context) const {
   const Baseline& baseline = baselines_.at(number);
+  if (baseline.kind == Baseline::Kind::field)
+    return field_value(input, at, baseline.field, value, "baseline");
   NamedTensors inputs = input.inputs;
   Pass pass;
   pass.capture = {at};
@@ -67,9 +75,8 @@ at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at
     if (!given.is_floating_point()) continue;
     pass.edits.push_back({parse_hook_point("input." + port.name), made});
   }
-  if (pass.edits.empty())
-    throw Error("the model has no real-valued input, so the value at \"" + at.text() +
-                "\" has no baseline; take `at` and a baseline there");
+  // Of tokens there is no zero: it is one of the value itself.
+  if (pass.edits.empty()) return made(value);
   return input.model.run(inputs, pass).captured[0];
 }
 
@@ -89,7 +96,7 @@ at::Tensor Baselines::mean_of(const Dataset& data) const {
 Plan BaselineStage::plan(const PlanInputs& inputs) const {
   Plan plan = AttributionStage::plan(inputs);
   plan.random = baselines_.are_random();
-  baselines_.check(inputs);
+  baselines_.check(inputs, common().at);
   return plan;
 }
 

@@ -17,16 +17,18 @@ class Baselines {
  public:
   /// What the parameter is, for `StageSpec::doc`.
   static constexpr const char* doc =
-      "zeros (in the space of `at`), black, mean_image, mean_colour, blur[:sigma in pixels], "
-      "noise[:std], or a list of them, averaged";
+      "zeros (of the model's input, taken to `at`; of the value at `at` where the input is "
+      "tokens), black, mean_image, mean_colour, blur[:sigma in pixels], "
+      "noise[:std], field:NAME (a tensor of the dataset for each sample, in place of the value at "
+      "`at` or of the model's input), or a list of them, averaged";
 
   /// Throws `microtome::Error` naming the words.
   explicit Baselines(std::vector<std::string> texts);
 
   std::size_t size() const { return baselines_.size(); }
   bool are_random() const;
-  /// Adds what is wrong with them for the model at the port "model".
-  void check(const microtome::PlanInputs& inputs) const;
+  /// Adds what is wrong with them for the value at `at` of the model at the port "model".
+  void check(const microtome::PlanInputs& inputs, const microtome::HookPoint& at) const;
 
   /// The value at `at` on baseline `number` for each sample of the batch. `value` is the value
   /// there on the samples themselves.

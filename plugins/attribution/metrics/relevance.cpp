@@ -1,6 +1,7 @@
 #include "metrics/relevance.h"
 
-#include <optional>
+#include <limits>
+#include <utility>
 
 namespace attribution {
 
@@ -69,53 +70,110 @@ at::Tensor random_relevance(const Batch& batch, std::int64_t places, std::int64_
   return rows;
 }
 
-void write_scores(const ScoreTable& table, const std::vector<std::string>& names,
-                  const at::Tensor& values, const at::Tensor& floor, Context& context,
-                  ArtifactWriter& writer) {
-  constexpr std::uint64_t interval_streams = std::uint64_t{1} << 62;
-  std::uint64_t stream = interval_streams;
-  const auto metric_of = [&](const std::string& name, const std::string& method,
-                             const at::Tensor& numbers, bool against_floor) {
+namespace {
+
+/// Writes metrics of a table, each with a bootstrap interval over samples from its own stream.
+class ScoreWriter {
+ public:
+  ScoreWriter(const ScoreTable& table, Context& context, ArtifactWriter& writer)
+      : table_(table), context_(context), writer_(writer) {}
+
+  /// The mean of `numbers` [N] as a metric. `floor` [N]: undefined for a difference, whose chance
+  /// level is 0, as `null` says.
+  Metric write(const std::string& name, const at::Tensor& numbers, const at::Tensor& floor,
+               const std::string& null, const std::string& key, Value details) {
     Metric metric;
     metric.name = name;
     metric.value = numbers.mean().item<double>();
-    metric.unit = table.unit;
-    metric.interval = bootstrap_interval(numbers, context.generator(stream++));
+    metric.unit = table_.unit;
+    metric.interval = bootstrap_interval(numbers, context_.generator(stream_++));
     metric.n = numbers.numel();
     metric.resampling_unit = "sample";
-    if (against_floor) {
-      metric.chance = 0;
-      metric.null_description = "the same as the random attribution's, paired by sample";
-    } else if (floor.defined()) {
-      metric.chance = floor.mean().item<double>();
-      metric.null_description = "random attribution of the same samples";
+    if (!null.empty()) {
+      metric.chance = floor.defined() ? floor.mean().item<double>() : 0;
+      metric.null_description = null;
     }
-    metric.details.set("method", method);
-    writer.metric(metric);
+    metric.details.set(key, std::move(details));
+    writer_.metric(metric);
     return metric;
-  };
+  }
+
+ private:
+  const ScoreTable& table_;
+  Context& context_;
+  ArtifactWriter& writer_;
+  std::uint64_t stream_ = std::uint64_t{1} << 62;
+};
+
+/// Differences between each two methods, paired by sample, and a matrix of those that are told
+/// apart from 0.
+void write_differences(const ScoreTable& table, const std::vector<std::string>& names,
+                       const at::Tensor& values, ScoreWriter& scores, ArtifactWriter& writer) {
+  const auto count = static_cast<std::int64_t>(names.size());
+  at::Tensor differences =
+      at::full({count, count}, std::numeric_limits<float>::quiet_NaN(), at::kFloat);
+  for (std::int64_t i = 0; i < count; ++i) {
+    differences[i][i].fill_(0);
+    for (std::int64_t j = 0; j < i; ++j) {
+      const Metric less =
+          scores.write(table.name + "_difference", values.select(1, i) - values.select(1, j), {},
+                       "the same for both methods, paired by sample", "methods",
+                       Value(Value::List{Value(names[static_cast<std::size_t>(i)]),
+                                         Value(names[static_cast<std::size_t>(j)])}));
+      if (less.interval->low <= 0 && less.interval->high >= 0) continue;
+      differences[i][j].fill_(less.value);
+      differences[j][i].fill_(-less.value);
+    }
+  }
+  const std::string name = table.name + "_differences";
+  writer.tensor(name, differences, /*allow_nan=*/true);
+  Value::List labels;
+  for (const std::string& method : names) labels.emplace_back(method);
+  View matrix{View::Type::heat_map,
+              table.title + ": method less method",
+              "The method of the row less that of the column, paired by sample; empty where the "
+              "bootstrap interval at 95 % holds 0.",
+              {name},
+              Value()};
+  matrix.options.set("rows", Value(labels));
+  matrix.options.set("columns", Value(labels));
+  writer.view(std::move(matrix));
+}
+
+}  // namespace
+
+void write_scores(const ScoreTable& table, const std::vector<std::string>& names,
+                  const at::Tensor& values, const at::Tensor& floor, Context& context,
+                  ArtifactWriter& writer) {
+  ScoreWriter scores(table, context, writer);
+  const at::Tensor all = values.to(at::kDouble);
+  const at::Tensor random = floor.defined() ? floor.to(at::kDouble) : floor;
   Value::List rows;
   for (std::size_t i = 0; i < names.size(); ++i) {
-    const at::Tensor numbers = values.select(1, static_cast<std::int64_t>(i)).to(at::kDouble);
-    const Metric raw = metric_of(table.name, names[i], numbers, false);
+    const at::Tensor numbers = all.select(1, static_cast<std::int64_t>(i));
+    const Metric raw = scores.write(
+        table.name, numbers, random,
+        random.defined() ? "random attribution of the same samples" : "", "method", names[i]);
     Value::List row{Value(names[i]), Value(raw.value), Value(raw.interval->low),
                     Value(raw.interval->high)};
-    if (floor.defined()) {
-      const Metric less =
-          metric_of(table.name + "_less_random", names[i], numbers - floor.to(at::kDouble), true);
+    if (random.defined()) {
+      const Metric less = scores.write(table.name + "_less_random", numbers - random, {},
+                                       "the same as the random attribution's, paired by sample",
+                                       "method", names[i]);
       for (const double number : {less.value, less.interval->low, less.interval->high})
         row.emplace_back(number);
     }
     rows.emplace_back(std::move(row));
   }
   std::vector<std::string> columns{"method", table.name, "low", "high"};
-  if (floor.defined()) {
-    Value::List row{Value(random_name), Value(floor.to(at::kDouble).mean().item<double>())};
+  if (random.defined()) {
+    Value::List row{Value(random_name), Value(random.mean().item<double>())};
     while (row.size() < 7) row.emplace_back();
     rows.emplace_back(std::move(row));
     columns.insert(columns.end(), {"less random", "low ", "high "});
   }
   writer.view(table_view(table.title, std::move(columns), std::move(rows), table.caption));
+  if (names.size() > 1) write_differences(table, names, all, scores, writer);
 }
 
 }  // namespace attribution

@@ -38,6 +38,11 @@ void DiscretizedIntegratedGradients::describe(StageSpec<Params>& spec) {
   spec.parameter("neighbours", &Params::neighbours)
       .range(1, 10000)
       .doc("of each real point, that a path may go to");
+  spec.parameter("substeps", &Params::substeps)
+      .range(1, 10000)
+      .doc(
+          "parts of each step with a gradient at their ends; 1: gradients of the points alone. Few "
+          "points lie far apart, and completeness then needs gradients between them");
 }
 
 Plan DiscretizedIntegratedGradients::plan(const PlanInputs& inputs) const {
@@ -101,16 +106,24 @@ Attributions DiscretizedIntegratedGradients::attribute(const AttributionInput& i
     at::Tensor integral = at::zeros(end.sizes(), end.options().dtype(at::kDouble));
     at::Tensor here, gradient;
     for (std::int64_t k = 0; k < points.size(0); ++k) {
-      context.check_cancelled();
       const at::Tensor next = points[k].reshape(end.sizes()).to(end.options());
-      const ScoreFunction::Gradient found = score.gradient(next);
       if (k == 0) {
+        const ScoreFunction::Gradient found = score.gradient(next);
         add(baseline_scores, found.scores.to(at::kDouble));
-      } else {
-        integral += (next - here).to(at::kDouble) * (gradient + found.values) / 2;
+        here = next;
+        gradient = found.values;
+        continue;
+      }
+      const at::Tensor part = (next - here) / static_cast<double>(params_.substeps);
+      for (std::int64_t i = 1; i <= params_.substeps; ++i) {
+        context.check_cancelled();
+        const at::Tensor there =
+            i == params_.substeps ? next : here + part * static_cast<double>(i);
+        const at::Tensor found = score.gradient(there).values;
+        integral += part.to(at::kDouble) * (gradient + found) / 2;
+        gradient = found;
       }
       here = next;
-      gradient = found.values;
     }
     add(values, integral);
     const auto by_sample = [&](const std::vector<double>& rows) {

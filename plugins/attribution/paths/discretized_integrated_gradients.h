@@ -18,6 +18,7 @@ struct DiscretizedParams : BaselineParams {
   PointOf point = PointOf::sample;
   std::int64_t anchors = 30;
   std::int64_t neighbours = 50;
+  std::int64_t substeps = 1;
   std::int64_t background = 512;
 };
 

@@ -39,9 +39,9 @@ void IntegratedHessians::describe(StageSpec<Params>& spec) {
   spec.details(
       "`attributions` holds what each element takes part in, the sum over its pairs; with "
       "`features`, `interactions` holds all pairs of groups. A network of ReLUs alone is linear in "
-      "pieces, so its pairs have no interaction but at the kinks, which no point meets: replace "
-      "them by smooth ones, as the authors do, or expect the diagonal alone. All pairs sum to the "
-      "score difference, up to the completeness delta.");
+      "pieces, so its pairs have no interaction but at the kinks, which no point meets: make it "
+      "smooth as the authors do, with a model {from: net, weights: same, softplus: 10}, or expect "
+      "the diagonal alone. All pairs sum to the score difference, up to the completeness delta.");
   spec.paper(
       "Janizek, Sturmfels, Lee 2020, Explaining explanations: axiomatic feature interactions for "
       "deep networks (arXiv 2002.04138)");
@@ -63,7 +63,7 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
   const std::int64_t rows = end.size(0);
   const std::vector<QuadratureNode> nodes = logarithmic_nodes(params_.steps);
   const std::optional<Features> groups =
-      grouping_ ? std::optional(features_of(*grouping_, end, input.batch)) : std::nullopt;
+      grouping_ ? std::optional(features_of(*grouping_, end, input)) : std::nullopt;
   const std::int64_t count = groups ? groups->count : 0;
   if (count > most_groups) {
     throw Error("features: there are " + std::to_string(count) + " groups, " +

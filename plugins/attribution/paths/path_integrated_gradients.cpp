@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "baselines/field_value.h"
 #include "result.h"
 
 namespace attribution {
@@ -84,11 +85,8 @@ Plan PathIntegratedGradients::plan(const PlanInputs& inputs) const {
                                   ? "path: given needs the input \"path\""
                                   : "the input \"path\" is for path: given");
   }
-  const DatasetInfo* data = inputs.dataset("data");
-  for (const std::string& point : params_.points) {
-    if (data != nullptr && data->find(point) == nullptr)
-      inputs.problems().add({}, "points: the dataset has no field \"" + point + "\"");
-  }
+  for (const std::string& point : params_.points)
+    check_field_value(inputs, common().at, point, "points");
   if (const auto info = inputs.resolve("model", common().at); info && !info->shape.empty()) {
     if (params_.path == PathKind::blur && info->shape.size() != 4)
       inputs.problems().add(common().at.location, "path: blur needs maps, N x C x H x W");
@@ -124,22 +122,8 @@ std::vector<at::Tensor> PathIntegratedGradients::control_points(const Attributio
                                                                 const at::Tensor& value) const {
   std::vector<at::Tensor> points;
   points.reserve(params_.points.size());
-  for (const std::string& name : params_.points) {
-    const at::Tensor& field = input.batch.fields.at(name);
-    if (field.sizes() == value.sizes()) {
-      points.push_back(field.to(value.options()));
-      continue;
-    }
-    if (input.inputs.size() != 1)
-      throw Error("points: \"" + name + "\" must have the shape of the value at \"" +
-                  common().at.text() + "\"");
-    // As the model's input, taken to the hook point.
-    Pass pass;
-    pass.capture = {common().at};
-    pass.outputs = false;
-    const auto& [port, given] = *input.inputs.begin();
-    points.push_back(input.model.run({{port, field.to(given.options())}}, pass).captured[0]);
-  }
+  for (const std::string& name : params_.points)
+    points.push_back(field_value(input, common().at, name, value, "points"));
   return points;
 }
 

@@ -112,7 +112,7 @@ void FeatureAblation::describe(StageSpec<Params>& spec) {
 Attributions FeatureAblation::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping(), value, input.batch);
+  const Features features = features_of(grouping(), value, input);
   const at::Tensor plain = score.scores(value);
   const at::Tensor total =
       averaged(baselines(), score, input, context, [&](const at::Tensor& start) {

@@ -1,10 +1,35 @@
 #include "perturbation/features.h"
 
+#include <algorithm>
 #include <cstdlib>
+
+#include "perturbation/superpixels.h"
 
 namespace attribution {
 
 using namespace microtome;
+
+namespace {
+
+/// The first field of images; nullptr without one.
+const FieldInfo* image_field(const DatasetInfo& data) {
+  const auto found = std::find_if(data.fields.begin(), data.fields.end(),
+                                  [](const FieldInfo& field) { return field.image; });
+  return found == data.fields.end() ? nullptr : &*found;
+}
+
+/// A map of regions, N x 1 x H x W, as features of a value.
+Features regions_of(at::Tensor regions, const at::Tensor& value, const std::string& what) {
+  if (regions.dim() == 3) regions = regions.unsqueeze(1);
+  if (regions.dim() != 4 || regions.size(1) != 1 || regions.size(2) != value.size(2) ||
+      regions.size(3) != value.size(3)) {
+    throw Error(what + " is no map of " + std::to_string(value.size(2)) + " x " +
+                std::to_string(value.size(3)) + " regions");
+  }
+  return {regions, regions.max().item<std::int64_t>() + 1};
+}
+
+}  // namespace
 
 Grouping Grouping::parse(const std::string& text) {
   const auto colon = text.find(':');
@@ -22,13 +47,21 @@ Grouping Grouping::parse(const std::string& text) {
     grouping.field = rest;
     return grouping;
   }
-  if (word != "grid")
+  if (word != "grid" && word != "slic")
     throw Error("\"" + text + "\" is no grouping" +
-                suggestion(word, {"grid:N", "unit", "channel", "field:NAME"}));
+                suggestion(word, {"grid:N", "slic:N", "unit", "channel", "field:NAME"}));
+  grouping.kind = word == "grid" ? Kind::grid : Kind::slic;
+  const auto second = word == "slic" ? rest.find(':') : std::string::npos;
+  const std::string side = rest.substr(0, second);
   char* end = nullptr;
-  grouping.cell = std::strtol(rest.c_str(), &end, 10);
-  if (rest.empty() || *end != 0 || grouping.cell < 1 || grouping.cell > 100000)
-    throw Error("\"" + text + "\": \"" + rest + "\" is no number of pixels above 0");
+  grouping.side = std::strtol(side.c_str(), &end, 10);
+  if (side.empty() || *end != 0 || grouping.side < 1 || grouping.side > 100000)
+    throw Error("\"" + text + "\": \"" + side + "\" is no number of pixels above 0");
+  if (second == std::string::npos) return grouping;
+  const std::string compactness = rest.substr(second + 1);
+  grouping.compactness = std::strtod(compactness.c_str(), &end);
+  if (compactness.empty() || *end != 0 || !(grouping.compactness > 0) || grouping.compactness > 1e4)
+    throw Error("\"" + text + "\": \"" + compactness + "\" is no compactness above 0");
   return grouping;
 }
 
@@ -44,6 +77,11 @@ void Grouping::check(const PlanInputs& inputs, const HookPoint& at) const {
     } else if (known != nullptr && !c10::isIntegralType(known->type, true)) {
       inputs.problems().add({}, "the field \"" + field + "\" holds no whole numbers of regions");
     }
+  }
+  if (kind == Kind::slic) {
+    const DatasetInfo* data = inputs.dataset("data");
+    if (data != nullptr && image_field(*data) == nullptr)
+      inputs.problems().add({}, "the dataset has no images to take superpixels of; take grid:N");
   }
   if (kind == Kind::unit) return;
   const Model* model = inputs.model("model");
@@ -69,7 +107,8 @@ at::Tensor Features::composed(const at::Tensor& present, const at::Tensor& with,
   return at::where(spread(present.to(with.device()), with), with, without);
 }
 
-Features features_of(const Grouping& grouping, const at::Tensor& value, const Batch& batch) {
+Features features_of(const Grouping& grouping, const at::Tensor& value,
+                     const AttributionInput& input) {
   const auto shape = value.sizes();
   if (grouping.kind == Grouping::Kind::unit) {
     std::vector<std::int64_t> of_one = shape.vec();
@@ -83,22 +122,23 @@ Features features_of(const Grouping& grouping, const at::Tensor& value, const Ba
   if (grouping.kind == Grouping::Kind::channel)
     return {at::arange(shape[1]).view({1, -1, 1, 1}), shape[1]};
   if (grouping.kind == Grouping::Kind::grid) {
-    const std::int64_t down = (shape[2] + grouping.cell - 1) / grouping.cell,
-                       across = (shape[3] + grouping.cell - 1) / grouping.cell;
-    const at::Tensor row = at::arange(shape[2]).div(grouping.cell, "floor"),
-                     column = at::arange(shape[3]).div(grouping.cell, "floor");
+    const std::int64_t down = (shape[2] + grouping.side - 1) / grouping.side,
+                       across = (shape[3] + grouping.side - 1) / grouping.side;
+    const at::Tensor row = at::arange(shape[2]).div(grouping.side, "floor"),
+                     column = at::arange(shape[3]).div(grouping.side, "floor");
     return {(row.unsqueeze(1) * across + column).view({1, 1, shape[2], shape[3]}), down * across};
   }
-  at::Tensor regions = batch.fields.at(grouping.field).to(at::kLong);
-  if (regions.dim() == 3) regions = regions.unsqueeze(1);
-  if (regions.dim() != 4 || regions.size(1) != 1 || regions.size(2) != shape[2] ||
-      regions.size(3) != shape[3]) {
-    throw Error("the field \"" + grouping.field + "\" is no map of " + std::to_string(shape[2]) +
-                " x " + std::to_string(shape[3]) + " regions");
+  if (grouping.kind == Grouping::Kind::slic) {
+    const FieldInfo* images = input.data == nullptr ? nullptr : image_field(input.data->info());
+    if (images == nullptr) throw Error("there are no images to take superpixels of");
+    return regions_of(
+        superpixels(input.batch.fields.at(images->name), grouping.side, grouping.compactness),
+        value, "the image");
   }
-  if (regions.min().item<std::int64_t>() < 0)
-    throw Error("the field \"" + grouping.field + "\" has a negative region number");
-  return {regions, regions.max().item<std::int64_t>() + 1};
+  const std::string what = "the field \"" + grouping.field + "\"";
+  const at::Tensor regions = input.batch.fields.at(grouping.field).to(at::kLong);
+  if (regions.min().item<std::int64_t>() < 0) throw Error(what + " has a negative region number");
+  return regions_of(regions, value, what);
 }
 
 }  // namespace attribution

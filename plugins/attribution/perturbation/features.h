@@ -9,18 +9,21 @@
 namespace attribution {
 
 /// Groups of a value's elements that are present or absent together: `grid:8` (square cells of 8
-/// pixels, all channels together), `unit` (each element for itself), `channel`, `field:NAME` (an
-/// integer map of the dataset, H x W, one number for each region).
+/// pixels, all channels together), `unit` (each element for itself), `channel`, `slic:24` or
+/// `slic:24:10` (superpixels of the image, about 24 pixels wide, with a compactness), `field:NAME`
+/// (an integer map of the dataset, H x W, one number for each region).
 struct Grouping {
-  enum class Kind { grid, unit, channel, field };
+  enum class Kind { grid, unit, channel, slic, field };
   Kind kind = Kind::grid;
-  std::int64_t cell = 0;
+  std::int64_t side = 0;  ///< of a cell or a superpixel, in pixels
+  double compactness = 10;
   std::string field;
 
   static constexpr const char* doc =
-      "what is there or away together: grid:N (square cells of N pixels, all channels), unit, "
-      "channel, or field:NAME (an integer field of the dataset, height x width, with the number of "
-      "each pixel's region)";
+      "what is there or away together: grid:N (square cells of N pixels, all channels), slic:N "
+      "(superpixels of the image, about N pixels wide, by SLIC, Achanta et al. 2012; "
+      "slic:N:COMPACTNESS, 10 unless given), unit, channel, or field:NAME (an integer field of the "
+      "dataset, height x width, with the number of each pixel's region)";
 
   /// Throws `microtome::Error` that says what is wrong.
   static Grouping parse(const std::string& text);
@@ -42,6 +45,6 @@ struct Features {
 
 /// Throws `microtome::Error` when the grouping can't be of this value.
 Features features_of(const Grouping& grouping, const at::Tensor& value,
-                     const microtome::Batch& batch);
+                     const microtome::AttributionInput& input);
 
 }  // namespace attribution

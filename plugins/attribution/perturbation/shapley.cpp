@@ -36,7 +36,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
                     const ScoreFunction& score, const AttributionInput& input, Context& context,
                     bool complete, Solve solve) {
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping, value, input.batch);
+  const Features features = features_of(grouping, value, input);
   const at::Tensor plain = score.scores(value);
   const double share = 1 / static_cast<double>(baselines.size());
   at::Tensor total = at::zeros({value.size(0), features.count}, at::kDouble);

@@ -1,4 +1,5 @@
 // Functions whose attributions are known, with the SDK's harness.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "gradient/grad_cam.h"
@@ -241,6 +242,32 @@ TEST(ClosedForms, OcclusionOfAMeanIsTheWindowsShare) {
   const Output output = run<attribution::Occlusion>(
       pooled(), R"j({"target": "class(1)", "window": 2, "stride": 2})j", x);
   EXPECT_TRUE(at::allclose(values(output), at::full({1, 2, 4, 4}, 4.0 / 16), 1e-5, 1e-6));
+}
+
+TEST(ClosedForms, BaselinesCanBeTensorsOfTheDataset) {
+  at::manual_seed(4);
+  const at::Tensor x = at::randn({3, 4}), start = at::randn({3, 4});
+  const auto of_field = [&](const at::Tensor& field) {
+    const auto stage = make<attribution::FeatureAblation>(
+        R"j({"target": "class(0)", "features": "unit", "baseline": ["field:start"]})j");
+    return values(
+        Harness()
+            .model("model", additive())
+            .dataset("data", std::make_shared<MemoryDataset>(
+                                 sample_names(3), NamedTensors{{"input", x}, {"start", field}}))
+            .run(*stage)
+            .at("attributions"));
+  };
+  EXPECT_TRUE(at::allclose(of_field(start), weights() * (x - start), 1e-4, 1e-5));
+  EXPECT_THROW(of_field(at::randn({3, 5})), Error);
+  at::Tensor no_number = start.clone();
+  no_number[1][2].fill_(std::nan(""));
+  try {
+    of_field(no_number);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.full(), ::testing::HasSubstr("\"s1\""));
+  }
 }
 
 }  // namespace

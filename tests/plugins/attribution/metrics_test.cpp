@@ -65,6 +65,21 @@ TEST(Metrics, InsertionAndDeletionPreferTheTrueOrder) {
   // Pixels that count most are first: of a sum no other order goes down faster.
   EXPECT_LT(of(output, "deletion_logit_less_random", "true").interval->high, 0);
   EXPECT_GT(of(output, "deletion_logit_less_random", "wrong").interval->low, 0);
+  // Methods are compared with each other, paired by sample.
+  const at::Tensor differences = output.tensors.at("deletion_logit_differences");
+  ASSERT_EQ(differences.sizes(), (std::vector<std::int64_t>{3, 3}));
+  EXPECT_NEAR(
+      differences[0][1].item<double>(),
+      of(output, "deletion_logit", "true").value - of(output, "deletion_logit", "wrong").value,
+      1e-5);
+  EXPECT_EQ(differences[1][0].item<float>(), -differences[0][1].item<float>());
+  const auto pair =
+      std::find_if(output.metrics.begin(), output.metrics.end(), [](const Metric& metric) {
+        return metric.name == "deletion_logit_difference" &&
+               metric.details.at("methods").as_list()[0].as_string() == "wrong";
+      });
+  ASSERT_NE(pair, output.metrics.end());
+  EXPECT_GT(pair->interval->low, 0);
   // All ties: one more random order.
   const Metric none = of(output, "deletion_logit_less_random", "nothing");
   EXPECT_LT(none.interval->low, 0.5);

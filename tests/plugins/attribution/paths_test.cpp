@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "host/model/smooth_rectifiers.h"
+#include "host/model/torchscript/loader.h"
 #include "paths/discretized_integrated_gradients.h"
 #include "paths/integrated_hessians.h"
 #include "paths/path_integrated_gradients.h"
 #include "tests/plugins/attribution/on_network.h"
+#include "tests/support/test_data.h"
 
 namespace microtome::testing {
 namespace {
@@ -198,6 +201,86 @@ TEST(IntegratedHessians, OfAProductAndASquareByHand) {
   EXPECT_TRUE(at::allclose(output.tensors.at("interactions"), expected, 1e-3, 1e-3));
   EXPECT_TRUE(at::allclose(output.tensors.at("attributions"), expected.sum(2), 1e-3, 1e-3));
   EXPECT_LE(output.tensors.at("completeness_delta").abs().max().item<double>(), 1e-3);
+}
+
+TEST(IntegratedHessians, OfANetworkOfReluSeeInteractionsWhenItIsMadeSmooth) {
+  at::manual_seed(6);
+  const auto module = scripted(
+      "def forward(self, x):\n  return torch.matmul(torch.relu(torch.matmul(x, self.a)), self.b)\n",
+      {}, {{"a", at::randn({4, 16})}, {"b", at::randn({16, 2})}});
+  const at::Tensor x = at::randn({3, 4});
+  const auto interactions = [&](const std::shared_ptr<host::ProgramModel>& model) {
+    const auto stage = make<attribution::IntegratedHessians>(
+        R"j({"target": "class(0)", "features": "unit", "steps": 256})j");
+    const Output output =
+        Harness()
+            .model("model", model)
+            .dataset("data", std::make_shared<MemoryDataset>(
+                                 sample_names(3), NamedTensors{{model->inputs()[0].name, x}}))
+            .run(*stage)
+            .at("attributions");
+    const at::Tensor pairs = output.tensors.at("interactions");
+    EXPECT_LE((pairs - pairs.transpose(1, 2)).abs().max().item<double>(), 1e-3);
+    const at::Tensor off = pairs - pairs.diagonal(0, 1, 2).diag_embed();
+    return std::pair(off.abs().max().item<double>(),
+                     output.tensors.at("completeness_delta").abs().max().item<double>());
+  };
+  EXPECT_EQ(interactions(shared_model(module)).first, 0);
+  host::Program program = host::torchscript::Lowering(module).run();
+  host::smooth_rectifiers(program, 5);
+  const auto [smooth, delta] = interactions(
+      std::make_shared<host::ProgramModel>("m", std::move(program), ModelInput{}, at::kCPU));
+  EXPECT_GT(smooth, 0.05);
+  EXPECT_LE(delta, 2e-3);
+}
+
+TEST(DiscretizedIntegratedGradients, GoThroughTheEmbeddingsOfTheModularAddition) {
+  MICROTOME_TEST_DATA_OR_SKIP(file, "models/modular-addition.pt");
+  const auto model = std::make_shared<host::ProgramModel>("net", host::torchscript::load(file),
+                                                          ModelInput{}, at::kCPU);
+  const std::string input = model->inputs()[0].name;
+  const auto pairs = [](const at::Tensor& a, const at::Tensor& b) {
+    return at::stack({a, b, at::full_like(a, 59)}, 1);
+  };
+  const at::Tensor every = at::arange(59);
+  at::manual_seed(7);
+  const at::Tensor a = at::randint(59, {8}, at::kLong), b = at::randint(59, {8}, at::kLong);
+  const at::Tensor zero = at::zeros({8}, at::kLong);
+  for (const char* strategy : {"greedy", "max_count"}) {
+    const auto attribute = [&](int substeps) {
+      const auto stage = make<attribution::DiscretizedIntegratedGradients>(
+          std::string(R"j({"at": "embed", "point": "position", "background": 59, "neighbours": 30,
+               "anchors": 15, "baseline": ["field:start"], "strategy": ")j") +
+          strategy + R"j(", "substeps": )j" + std::to_string(substeps) + "}");
+      return Harness()
+          .model("model", model)
+          .dataset("data", std::make_shared<MemoryDataset>(
+                               sample_names(8),
+                               NamedTensors{{input, pairs(a, b)}, {"start", pairs(zero, zero)}}))
+          .dataset("background", std::make_shared<MemoryDataset>(
+                                     sample_names(59), NamedTensors{{input, pairs(every, every)}}))
+          .run(*stage)
+          .at("attributions");
+    };
+    const Output by_points = attribute(1), between = attribute(32);
+    const at::Tensor values = between.tensors.at("attributions");
+    ASSERT_EQ(values.sizes(), (std::vector<std::int64_t>{8, 3, 128}));
+    // The third token is the same in the baseline.
+    EXPECT_TRUE(values.select(1, 2).equal(at::zeros({8, 128}))) << strategy;
+    // 59 points of 128 dimensions lie far apart: gradients of them alone miss a good part of the
+    // score, which those between them find.
+    const auto delta = [](const Output& output) {
+      return (output.tensors.at("completeness_delta").abs() / output.tensors.at("score").abs())
+          .max()
+          .item<double>();
+    };
+    EXPECT_GT(delta(by_points), 0.1) << strategy;
+    EXPECT_LE(delta(between), 0.01) << strategy;
+    // The points are nearer to real embeddings than those of the straight line.
+    EXPECT_LT(between.tensors.at("approximation_error").mean().item<double>(),
+              between.tensors.at("straight_error").mean().item<double>())
+        << strategy;
+  }
 }
 
 }  // namespace
