@@ -1,10 +1,13 @@
 #include "host/report/html.h"
 
 #include <png.h>
+#include <turbojpeg.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "microtome/error.h"
 
@@ -28,6 +31,22 @@ std::string encode_png(const at::Tensor& pixels) {
     throw Error(std::string("a picture of the report can't be written: ") + description.message);
   file.resize(size);
   return file;
+}
+
+std::string encode_jpeg(const at::Tensor& pixels) {
+  constexpr int quality = 92;
+  const at::Tensor bytes = pixels.to(at::kByte).cpu().contiguous();
+  const std::unique_ptr<void, int (*)(tjhandle)> handle(tjInitCompress(), tjDestroy);
+  unsigned char* data = nullptr;
+  unsigned long size = 0;
+  const int failed =
+      tjCompress2(handle.get(), bytes.data_ptr<std::uint8_t>(), static_cast<int>(bytes.size(1)), 0,
+                  static_cast<int>(bytes.size(0)), TJPF_RGB, &data, &size, TJSAMP_444, quality, 0);
+  const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owner(data, tjFree);
+  if (failed != 0)
+    throw Error(std::string("a picture of the report can't be written: ") +
+                tjGetErrorStr2(handle.get()));
+  return {reinterpret_cast<const char*>(data), size};
 }
 
 std::string base64(const std::string& bytes) {
@@ -75,6 +94,13 @@ std::string escape(std::string_view text) {
 std::string image(const at::Tensor& pixels, int width, const std::string& alt) {
   return "<img width=\"" + std::to_string(width) + "\" alt=\"" + escape(alt) +
          "\" src=\"data:image/png;base64," + base64(encode_png(pixels)) + "\">";
+}
+
+std::string photograph(const at::Tensor& pixels, int width, const std::string& alt) {
+  constexpr std::int64_t smallest = 64;
+  if (std::max(pixels.size(0), pixels.size(1)) <= smallest) return image(pixels, width, alt);
+  return "<img width=\"" + std::to_string(width) + "\" alt=\"" + escape(alt) +
+         "\" src=\"data:image/jpeg;base64," + base64(encode_jpeg(pixels)) + "\">";
 }
 
 std::string number(double value) {

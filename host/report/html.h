@@ -15,6 +15,10 @@ std::string escape(std::string_view text);
 /// smoothing.
 std::string image(const at::Tensor& pixels, int width, const std::string& alt);
 
+/// The same of a photograph: a JPEG where a side is longer than 64 pixels, so that the page stays
+/// small. Drawings and maps keep their edges by `image`.
+std::string photograph(const at::Tensor& pixels, int width, const std::string& alt);
+
 /// A number as a person wants it: four digits, no trailing zeros.
 std::string number(double value);
 

@@ -130,8 +130,8 @@ std::string image_grid(const Value& view, const ArtifactReader& artifact) {
     for (std::int64_t column = 0; column < columns; ++column) {
       const auto k = static_cast<std::size_t>(row * columns + column);
       const std::string caption = k < captions.size() ? captions[k] : "";
-      html += "<td>" + image(to_rgb(all[row][column]), shown, caption) + "<br>" + escape(caption) +
-              "</td>";
+      html += "<td>" + photograph(to_rgb(all[row][column]), shown, caption) + "<br>" +
+              escape(caption) + "</td>";
     }
     html += "</tr>";
   }
@@ -210,12 +210,12 @@ std::string side_by_side(const Value& view, const at::Tensor& maps, const at::Te
   std::string html = "<div class=\"scroll\"><table class=\"grid\"><tr><th></th>";
   for (std::int64_t i = 0; i < maps.size(1); ++i) {
     const auto k = static_cast<std::size_t>(i);
-    html +=
-        "<td>" +
-        (images.defined()
-             ? image(to_rgb(at_most(images[i], most_pixels)), shown_pixels, "the image") + "<br>"
-             : "") +
-        (k < ids.size() ? escape(ids[k]) : "") + "</td>";
+    html += "<td>" +
+            (images.defined()
+                 ? photograph(to_rgb(at_most(images[i], most_pixels)), shown_pixels, "the image") +
+                       "<br>"
+                 : "") +
+            (k < ids.size() ? escape(ids[k]) : "") + "</td>";
   }
   html += "</tr>";
   for (std::int64_t method = 0; method < maps.size(0); ++method) {
@@ -255,8 +255,8 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
     html += "<figure>";
     if (images.defined() && i < images.size(0)) {
       const at::Tensor picture = at_most(images[i], most_pixels);
-      html += image(to_rgb(picture), shown_pixels, "the image");
-      html += image(overlay(picture, map.values), shown_pixels, "attribution over the image");
+      html += photograph(to_rgb(picture), shown_pixels, "the image");
+      html += photograph(overlay(picture, map.values), shown_pixels, "attribution over the image");
     } else {
       html += image(diverging(map.values), shown_pixels, "attribution");
     }

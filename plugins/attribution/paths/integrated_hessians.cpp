@@ -54,6 +54,10 @@ void IntegratedHessians::describe(StageSpec<Params>& spec) {
 
 Plan IntegratedHessians::plan(const PlanInputs& inputs) const {
   if (grouping_) grouping_->check(inputs, common().at);
+  if (grouping_ && grouping_->is_by_sample())
+    inputs.problems().add({},
+                          "features: regions differ from sample to sample, so their pairs have no "
+                          "common matrix; take grid:N, channel or unit");
   return BaselineStage::plan(inputs);
 }
 

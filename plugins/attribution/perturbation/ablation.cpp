@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "perturbation/by_sample.h"
 #include "result.h"
 
 namespace attribution {
@@ -104,12 +105,17 @@ Plan FeatureStage::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
+Attributions FeatureStage::attribute(const AttributionInput& input, Context& context) const {
+  if (!grouping_.is_by_sample()) return of_features(input, context);
+  return by_sample(input, [&](const AttributionInput& one) { return of_features(one, context); });
+}
+
 void FeatureAblation::describe(StageSpec<Params>& spec) {
   spec.summary("Feature ablation: how far a score falls when one feature is put to the baseline.");
   describe_features(spec);
 }
 
-Attributions FeatureAblation::attribute(const AttributionInput& input, Context& context) const {
+Attributions FeatureAblation::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
   const Features features = features_of(grouping(), value, input);

@@ -34,8 +34,14 @@ class FeatureStage : public BaselineStage {
   explicit FeatureStage(const FeatureParams& params)
       : BaselineStage(params), grouping_(Grouping::parse(params.features)) {}
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  /// Where each sample has features of its own, sample by sample: with a number of features that
+  /// comes from others the draws of a sample would depend on them.
+  microtome::Attributions attribute(const microtome::AttributionInput& input,
+                                    microtome::Context& context) const final;
 
  protected:
+  virtual microtome::Attributions of_features(const microtome::AttributionInput& input,
+                                              microtome::Context& context) const = 0;
   const Grouping& grouping() const { return grouping_; }
 
  private:
@@ -55,8 +61,10 @@ class FeatureAblation final : public FeatureStage {
   using Params = FeatureParams;
   explicit FeatureAblation(const Params& params) : FeatureStage(params) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Attributions attribute(const microtome::AttributionInput& input,
-                                    microtome::Context& context) const override;
+
+ protected:
+  microtome::Attributions of_features(const microtome::AttributionInput& input,
+                                      microtome::Context& context) const override;
 };
 
 }  // namespace attribution

@@ -25,6 +25,9 @@ struct Grouping {
       "slic:N:COMPACTNESS, 10 unless given), unit, channel, or field:NAME (an integer field of the "
       "dataset, height x width, with the number of each pixel's region)";
 
+  /// Whether each sample has features of its own, and its own number of them.
+  bool is_by_sample() const { return kind == Kind::slic || kind == Kind::field; }
+
   /// Throws `microtome::Error` that says what is wrong.
   static Grouping parse(const std::string& text);
   /// Adds what does not fit the value at `at` or the dataset at "data".

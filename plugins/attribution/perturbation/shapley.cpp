@@ -49,7 +49,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
   }
   Attributions result =
       attributions(score, plain, features.spread(total.to(value.device()), value));
-  result.more.emplace_back("by_feature", total.to(at::kFloat));
+  if (!grouping.is_by_sample()) result.more.emplace_back("by_feature", total.to(at::kFloat));
   if (complete) result.completeness_delta = total.sum(1) - difference;
   return result;
 }
@@ -136,7 +136,7 @@ Plan ShapleySampling::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-Attributions ShapleySampling::attribute(const AttributionInput& input, Context& context) const {
+Attributions ShapleySampling::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   return solved(
       baselines(), grouping(), score, input, context, true,
@@ -184,7 +184,7 @@ Plan KernelShap::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-Attributions KernelShap::attribute(const AttributionInput& input, Context& context) const {
+Attributions KernelShap::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   return solved(
       baselines(), grouping(), score, input, context, true,
@@ -241,7 +241,7 @@ Plan Lime::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-Attributions Lime::attribute(const AttributionInput& input, Context& context) const {
+Attributions Lime::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   return solved(
       baselines(), grouping(), score, input, context, false,

@@ -16,8 +16,10 @@ class ShapleySampling final : public FeatureStage {
   explicit ShapleySampling(const Params& params) : FeatureStage(params), orders_(params.orders) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
-  microtome::Attributions attribute(const microtome::AttributionInput& input,
-                                    microtome::Context& context) const override;
+
+ protected:
+  microtome::Attributions of_features(const microtome::AttributionInput& input,
+                                      microtome::Context& context) const override;
 
  private:
   std::int64_t orders_;
@@ -34,8 +36,10 @@ class KernelShap final : public FeatureStage {
       : FeatureStage(params), coalitions_(params.coalitions) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
-  microtome::Attributions attribute(const microtome::AttributionInput& input,
-                                    microtome::Context& context) const override;
+
+ protected:
+  microtome::Attributions of_features(const microtome::AttributionInput& input,
+                                      microtome::Context& context) const override;
 
  private:
   std::int64_t coalitions_;
@@ -54,8 +58,10 @@ class Lime final : public FeatureStage {
   explicit Lime(Params params) : FeatureStage(params), params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
   microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
-  microtome::Attributions attribute(const microtome::AttributionInput& input,
-                                    microtome::Context& context) const override;
+
+ protected:
+  microtome::Attributions of_features(const microtome::AttributionInput& input,
+                                      microtome::Context& context) const override;
 
  private:
   Params params_;

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "paths/integrated_hessians.h"
 #include "perturbation/ablation.h"
 #include "perturbation/extremal_perturbation.h"
+#include "perturbation/shapley.h"
 #include "perturbation/smooth_mask.h"
 #include "perturbation/superpixels.h"
 #include "tests/plugins/attribution/on_network.h"
@@ -136,6 +138,36 @@ TEST(Superpixels, FollowTheEdgesOfAnImage) {
   }
   // A grid of the same size has dozens on the wrong side.
   EXPECT_LE(mixed, 5);
+}
+
+TEST(Superpixels, OfOneSampleDoNotDependOnTheOthers) {
+  at::manual_seed(8);
+  // One image without a structure, one with: not as many superpixels.
+  const at::Tensor x = at::stack({at::full({3, 24, 24}, 0.5), at::rand({3, 24, 24})});
+  const auto data = std::make_shared<MemoryDataset>(sample_names(2), NamedTensors{{"input", x}});
+  data->mark_image("input");
+  const at::Tensor regions = attribution::superpixels(x, 8, 10).flatten(1);
+  ASSERT_NE(regions[0].max().item<std::int64_t>(), regions[1].max().item<std::int64_t>());
+  const auto stage = make<attribution::ShapleySampling>(
+      R"j({"target": "class(0)", "features": "slic:8", "orders": 3})j");
+  const auto values = [&](std::int64_t chunk) {
+    return Harness()
+        .model("model", corner())
+        .dataset("data", data)
+        .chunk_size(chunk)
+        .run(*stage)
+        .at("attributions")
+        .tensors.at("attributions");
+  };
+  EXPECT_TRUE(values(2).equal(values(1)));
+  EXPECT_THAT(
+      [&] {
+        Harness()
+            .model("model", corner())
+            .dataset("data", data)
+            .run(*make<attribution::IntegratedHessians>(R"j({"features": "slic:8"})j"));
+      },
+      ::testing::ThrowsMessage<Error>(::testing::HasSubstr("no common matrix")));
 }
 
 TEST(Superpixels, AreFeaturesOfTheImagesOfTheDataset) {
