@@ -88,6 +88,8 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
     std::cout << "    " << port << ": " << model->name();
     if (report.batch_norms_folded > 0)
       std::cout << ", " << report.batch_norms_folded << " batch norms folded";
+    if (report.relus_after_pooling > 0)
+      std::cout << ", " << report.relus_after_pooling << " ReLUs after pooling";
     if (report.constants_folded > 0)
       std::cout << ", " << report.constants_folded << " constants folded";
     if (report.channels_last) std::cout << ", channels last";

@@ -25,9 +25,12 @@ bool are_close(const at::Tensor& a, const at::Tensor& b) {
 /// Rows of a dimension whose samples are outermost, `factor` entries each.
 at::Tensor rows_along(const at::Tensor& value, std::int64_t dimension, std::int64_t factor,
                       const at::Tensor& rows) {
-  if (factor == 1) return value.index_select(dimension, rows);
   const at::Tensor entries =
-      (rows.unsqueeze(1) * factor + at::arange(factor, rows.options())).flatten();
+      factor == 1 ? rows
+                  : (rows.unsqueeze(1) * factor + at::arange(factor, rows.options())).flatten();
+  // Selecting puts a tensor into rows; what has its channels last in memory keeps them there.
+  if (dimension == 0 && value.suggest_memory_format() == at::MemoryFormat::ChannelsLast)
+    return value.permute({0, 2, 3, 1}).index_select(0, entries).permute({0, 3, 1, 2});
   return value.index_select(dimension, entries);
 }
 

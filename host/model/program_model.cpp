@@ -277,7 +277,7 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
           "the value at \"" + name +
               "\" is folded away, as the stage's plan did not ask for it. A stage resolves what "
               "it uses in its plan, or says `any_hook` there; runtime: {fold_batch_norm: false, "
-              "fold_constants: false} does without folding");
+              "fold_constants: false, pool_before_relu: false} does without folding");
     }
     if (site.in_loop)
       execution = hook.slot == HookPoint::Slot::operation ? hook.occurrence : hook.call;

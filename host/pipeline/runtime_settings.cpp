@@ -29,6 +29,11 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .doc(
           "into the convolution before it, where that value is not hooked; auto: for stages that "
           "take no gradients, as a rounding decides at a ReLU where a gradient goes");
+  spec.parameter("pool_before_relu", &RuntimeSettings::pool_before_relu)
+      .doc(
+          "a ReLU before max pooling is computed after it, of fewer values, where the value "
+          "between "
+          "is not hooked; the same bits");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
       .doc("convolutions compute with the channels last in memory; auto: as for fold_batch_norm");
   spec.parameter("in_place", &RuntimeSettings::in_place)
@@ -65,6 +70,7 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   PlanSettings settings;
   settings.fold_constants = fold_constants && !stage.any_hook;
   settings.fold_batch_norm = is_on(fold_batch_norm) && !stage.any_hook;
+  settings.pool_before_relu = pool_before_relu && !stage.any_hook;
   settings.channels_last = is_on(channels_last);
   settings.in_place = in_place;
   settings.affine_prefix = affine_prefix;

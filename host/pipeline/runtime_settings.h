@@ -14,6 +14,7 @@ struct RuntimeSettings {
   std::int64_t memory = 1024;
   bool fold_constants = true;
   Automatic<bool> fold_batch_norm;
+  bool pool_before_relu = true;
   Automatic<bool> channels_last;
   bool in_place = true;
   bool affine_prefix = false;

@@ -49,6 +49,40 @@ bool is_convolution(const Program& program, const Node& node) {
   return constant_tensor(program, node.inputs[1]).defined();
 }
 
+Readers::Readers(Program& program, const std::set<std::string>& unseen) {
+  for_each_node(program.body, [&](Node& node) {
+    if (unseen.contains(node.info.operation)) return;
+    for (const ValueId input : node.inputs) ++count[input];
+    for (const Block& block : node.blocks) {
+      for (const ValueId result : block.results) ++count[result];
+    }
+  });
+  for (const ProgramPort& output : program.outputs) ++count[output.value];
+  for (std::size_t i = 0; i < program.body.nodes.size(); ++i) {
+    for (const ValueId output : program.body.nodes[i].outputs) maker[output] = i;
+  }
+}
+
+int Readers::of(ValueId value) const {
+  const auto found = count.find(value);
+  return found == count.end() ? 0 : found->second;
+}
+
+std::optional<Chain> chain_to(const Program& program, const Readers& readers,
+                              const std::set<ValueId>& hooked, ValueId value) {
+  Chain chain;
+  while (value >= 0 && !hooked.contains(value) && readers.of(value) == 1) {
+    const auto maker = readers.maker.find(value);
+    if (maker == readers.maker.end()) break;
+    chain.between.insert(value);
+    chain.maker = maker->second;
+    const Node& node = program.body.nodes[maker->second];
+    if (node.kind != Node::Kind::identity) return chain;
+    value = node.inputs[0];
+  }
+  return std::nullopt;
+}
+
 void lose_sites(Program& program, const std::set<ValueId>& values) {
   for (HookSite& site : program.sites) {
     if (values.contains(site.value)) site.is_gone = true;
@@ -60,7 +94,7 @@ void lose_sites(Program& program, const std::set<ValueId>& values) {
 std::string PlanSettings::text() const {
   std::string text;
   for (const bool setting :
-       {fold_constants, fold_batch_norm, channels_last, in_place, affine_prefix})
+       {fold_constants, fold_batch_norm, pool_before_relu, channels_last, in_place, affine_prefix})
     text += setting ? '1' : '0';
   return text + c10::toString(precision);
 }
@@ -69,6 +103,7 @@ Value PlanReport::to_value() const {
   Value value = Value::map();
   value.set("constants_folded", constants_folded);
   value.set("batch_norms_folded", batch_norms_folded);
+  value.set("relus_after_pooling", relus_after_pooling);
   value.set("in_place", in_place);
   value.set("channels_last", channels_last);
   value.set("precision", c10::toString(precision));
@@ -82,6 +117,8 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
   if (settings.fold_constants) report.constants_folded = rewriting::fold_constants(planned, hooked);
   if (settings.fold_batch_norm)
     report.batch_norms_folded = rewriting::fold_batch_norms(planned, hooked);
+  if (settings.pool_before_relu)
+    report.relus_after_pooling = rewriting::pool_before_relu(planned, hooked);
   if (settings.channels_last) report.channels_last = rewriting::put_channels_last(planned);
   if (settings.precision != at::kFloat) {
     rewriting::reduce_precision(planned, settings.precision);

@@ -12,20 +12,22 @@ namespace microtome::host {
 struct PlanSettings {
   bool fold_constants = true;   ///< what depends on no input is computed once
   bool fold_batch_norm = true;  ///< into the convolution before it, where that value is not hooked
-  bool channels_last = true;    ///< convolutions compute with the channels last in memory
-  bool in_place = true;         ///< results take the memory of arguments that nobody else has
+  /// ReLUs before max pooling come after it, where the value between is not hooked.
+  bool pool_before_relu = true;
+  bool channels_last = true;  ///< convolutions compute with the channels last in memory
+  bool in_place = true;       ///< results take the memory of arguments that nobody else has
   /// Straight paths run what is affine at the network's beginning once.
   bool affine_prefix = false;
   at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
 
-  static PlanSettings none() { return {false, false, false, false, false, at::kFloat}; }
+  static PlanSettings none() { return {false, false, false, false, false, false, at::kFloat}; }
   /// Equal for equal settings.
   std::string text() const;
 };
 
 /// What was done.
 struct PlanReport {
-  std::int64_t constants_folded = 0, batch_norms_folded = 0, in_place = 0;
+  std::int64_t constants_folded = 0, batch_norms_folded = 0, relus_after_pooling = 0, in_place = 0;
   bool channels_last = false;
   at::ScalarType precision = at::kFloat;
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 
 #include "host/model/plan/plan.h"
@@ -20,9 +22,28 @@ at::Tensor constant_tensor(const Program& program, ValueId value);
 bool is_convolution(const Program& program, const Node& node);
 void lose_sites(Program& program, const std::set<ValueId>& values);
 
+/// Who reads each value, and how often in all; readings by operations in `unseen` do not count.
+struct Readers {
+  std::unordered_map<ValueId, int> count;
+  std::unordered_map<ValueId, std::size_t> maker;  ///< place in the body
+
+  Readers(Program& program, const std::set<std::string>& unseen);
+  int of(ValueId value) const;
+};
+
+/// A value's way back, through other names, to the node that made it.
+struct Chain {
+  std::size_t maker = 0;      ///< place in the body
+  std::set<ValueId> between;  ///< the value, under all its names
+};
+/// Nothing when anybody else reads it on the way, or it is hooked there.
+std::optional<Chain> chain_to(const Program& program, const Readers& readers,
+                              const std::set<ValueId>& hooked, ValueId value);
+
 // One rewriting each; they return how often it was done.
 std::int64_t fold_constants(Program& program, const std::set<ValueId>& hooked);
 std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked);
+std::int64_t pool_before_relu(Program& program, const std::set<ValueId>& hooked);
 /// Whether it could be done.
 bool put_channels_last(Program& program);
 std::int64_t allow_in_place(Program& program);

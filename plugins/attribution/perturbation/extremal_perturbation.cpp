@@ -164,6 +164,8 @@ void ExtremalPerturbation::describe(StageSpec<Params>& spec) {
 
 Plan ExtremalPerturbation::plan(const PlanInputs& inputs) const {
   Plan plan = BaselineStage::plan(inputs);
+  if (params_.hidden == Hidden::blur && params_.baseline != BaselineParams().baseline)
+    inputs.problems().add({}, "baseline is for hidden: baseline; a blurred value is there now");
   const auto info = inputs.resolve("model", common().at);
   if (info && !info->shape.empty() && info->shape.size() != 4) {
     inputs.problems().add(common().at.location,

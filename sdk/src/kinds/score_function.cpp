@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace microtome {
@@ -19,6 +21,9 @@ at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& sc
 
 /// Nodes whose gradients are summed before they go into the sum in double precision.
 constexpr int most_summed = 8;
+/// Rows that go through the model together at least, where there are nodes enough: the weights of
+/// late layers are read once for all of them.
+constexpr std::int64_t rows_at_once = 8;
 
 }  // namespace
 
@@ -160,32 +165,53 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
     if (summed > 0) total.add_(few);
     summed = 0;
   };
-  for (const QuadratureNode& node : nodes) {
-    if (node.weight == 0) continue;
+  std::vector<QuadratureNode> used;
+  std::copy_if(nodes.begin(), nodes.end(), std::back_inserter(used),
+               [](const QuadratureNode& node) { return node.weight != 0; });
+  const std::int64_t rows = start.size(0), all = static_cast<std::int64_t>(used.size());
+  const std::int64_t at_once = std::clamp<std::int64_t>(
+      rows_at_once / std::max<std::int64_t>(rows, 1), 1, std::max<std::int64_t>(all, 1));
+  for (std::int64_t first = 0; first < all; first += at_once) {
     check();
-    // The ends themselves, not a sum that rounds.
-    const at::Tensor point = node.position == 0   ? from
-                             : node.position == 1 ? to
-                                                  : at::add(from, step, node.position);
+    const std::int64_t count = std::min(at_once, all - first);
+    const auto node = [&](std::int64_t i) { return used[static_cast<std::size_t>(first + i)]; };
+    std::vector<std::int64_t> shape = start.sizes().vec();
+    shape[0] *= count;
+    at::Tensor points = at::empty(shape, from.options(), from.suggest_memory_format());
+    for (std::int64_t i = 0; i < count; ++i) {
+      at::Tensor part = points.narrow(0, i * rows, rows);
+      // The ends themselves, not a sum that rounds.
+      if (node(i).position == 0 || node(i).position == 1) {
+        part.copy_(node(i).position == 0 ? from : to);
+      } else {
+        at::add_out(part, from, step, node(i).position);
+      }
+    }
+    at::Tensor chosen = samples;
+    if (count > 1)
+      chosen = (samples.defined() ? samples : at::arange(rows, at::kLong)).repeat({count});
     Pass pass;
     pass.capture = target_.capture();
     pass.differentiate = {at_};
-    const Recording recording = run(point, std::move(pass), samples);
-    const at::Tensor gradients = gradient_as_computed(recording, score(recording, samples));
+    const Recording recording = run(points, std::move(pass), chosen);
+    const at::Tensor gradients = gradient_as_computed(recording, score(recording, chosen));
     if (!few.defined()) {
       // In the order in memory that the model computes in, so that no step puts it in order again.
       const at::MemoryFormat format = gradients.suggest_memory_format();
       from = from.contiguous(format);
       to = to.contiguous(format);
       step = step.contiguous(format);
-      few = at::empty_like(gradients);
+      few = at::empty_like(from);
     }
-    if (summed == 0) {
-      at::mul_out(few, gradients, at::scalar_tensor(node.weight));
-    } else {
-      few.add_(gradients, node.weight);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const at::Tensor part = gradients.narrow(0, i * rows, rows);
+      if (summed == 0) {
+        at::mul_out(few, part, at::scalar_tensor(node(i).weight));
+      } else {
+        few.add_(part, node(i).weight);
+      }
+      if (++summed == most_summed) flush();
     }
-    if (++summed == most_summed) flush();
   }
   flush();
   return total;

@@ -158,7 +158,7 @@ def integrated_gradients_row(runs, folder, repeats):
     pipeline = {
         "microtome": 1,
         "name": "ig",
-        "runtime": {"chunk": 4, "fold_batch_norm": True, "channels_last": True, "affine_prefix": True},
+        "runtime": {"fold_batch_norm": True, "channels_last": True, "affine_prefix": True},
         "models": {"net": {"source": "torchscript", "path": str(folder / "resnet18.pt"), "input": {"size": [3, 224, 224]}}},
         "datasets": {
             "data": {

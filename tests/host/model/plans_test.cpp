@@ -73,6 +73,52 @@ TEST(Plans, AHookedValueIsMadeAsItWas) {
   }
 }
 
+TEST(Plans, MaxPoolingBeforeAReluIsTheSameForwardAndBack) {
+  at::manual_seed(12);
+  const auto whole = shared_model(
+      scripted("def forward(self, x):\n  a = torch.relu(self.conv.forward(x))\n  return "
+               "torch.max_pool2d(a, [3, 3], [2, 2], [1, 1]) * 2\n",
+               {{"conv", convolution(3, 6, true)}}));
+  const auto swapped = whole->planned({}, only(&PlanSettings::pool_before_relu));
+  EXPECT_EQ(swapped->plan_report().relus_after_pooling, 1);
+  // Windows that are negative all over, and equal largest values, among others.
+  at::Tensor x = at::randn({4, 3, 9, 9});
+  x[0].fill_(0.3);
+  x[1].fill_(-0.2);
+  const auto inputs = named_inputs(*whole, {x});
+  Pass pass;
+  pass.differentiate = {parse_hook_point("input")};
+  const Recording a = swapped->run(inputs, pass), b = whole->run(inputs, pass);
+  EXPECT_TRUE(a.output().equal(b.output()));
+  const at::Tensor direction = at::randn(b.output().sizes());
+  EXPECT_TRUE(a.gradients((a.output() * direction).sum())[0].equal(
+      b.gradients((b.output() * direction).sum())[0]));
+}
+
+TEST(Plans, AReluStaysBeforeMaxPoolingWhereItIsSeen) {
+  const char* seen_by_others =
+      "def forward(self, x):\n  a = torch.relu(x)\n  return torch.max_pool2d(a, [2, 2]).sum() + "
+      "a.sum()\n";
+  EXPECT_EQ(shared_model(scripted(seen_by_others))
+                ->planned({}, only(&PlanSettings::pool_before_relu))
+                ->plan_report()
+                .relus_after_pooling,
+            0);
+  const auto whole = shared_model(
+      scripted("def forward(self, x):\n  return torch.max_pool2d(self.act.forward(x), [2, 2])\n",
+               {{"act", scripted("def forward(self, x):\n  return torch.relu(x)\n")}}));
+  EXPECT_EQ(
+      whole->planned({}, only(&PlanSettings::pool_before_relu))->plan_report().relus_after_pooling,
+      1);
+  const auto hooked =
+      whole->planned({parse_hook_point("act")}, only(&PlanSettings::pool_before_relu));
+  EXPECT_EQ(hooked->plan_report().relus_after_pooling, 0);
+  Pass pass;
+  pass.capture = {parse_hook_point("act")};
+  const at::Tensor x = at::randn({2, 3, 4, 4});
+  EXPECT_TRUE(hooked->run(named_inputs(*whole, {x}), pass).captured[0].equal(x.relu()));
+}
+
 TEST(Plans, ConstantsAreFoldedToTheSameBits) {
   at::manual_seed(6);
   const auto whole = shared_model(

@@ -75,7 +75,7 @@ std::shared_ptr<StepModel> corner() {
 
 Output extremal(const at::Tensor& x, const std::string& parameters, std::int64_t chunk = 32) {
   const auto stage = make<attribution::ExtremalPerturbation>(
-      R"j({"target": "class(0)", "steps": 300, "hidden": "baseline", "flip": false, "sigma": 3,
+      R"j({"target": "class(0)", "steps": 300, "flip": false, "sigma": 3,
            "area_weight": 3, "learning_rate": 0.3)j" +
       parameters + "}");
   return Harness()
@@ -90,8 +90,8 @@ Output extremal(const at::Tensor& x, const std::string& parameters, std::int64_t
 TEST(ExtremalPerturbation, FindsThePartThatMakesTheScoreWithTheAreaThatIsAsked) {
   const at::Tensor x = at::ones({2, 3, 24, 24}) * at::tensor({1.0F, 2.0F}).view({2, 1, 1, 1});
   for (const char* game : {"preserve", "delete", "dual"}) {
-    const Output output =
-        extremal(x, std::string(R"j(, "areas": [0.2], "game": ")j") + game + "\"");
+    const Output output = extremal(
+        x, std::string(R"j(, "hidden": "baseline", "areas": [0.2], "game": ")j") + game + "\"");
     const at::Tensor mask = output.tensors.at("attributions");
     ASSERT_EQ(mask.sizes(), (std::vector<std::int64_t>{2, 1, 24, 24})) << game;
     EXPECT_GE(mask.min().item<double>(), 0);
@@ -106,13 +106,25 @@ TEST(ExtremalPerturbation, FindsThePartThatMakesTheScoreWithTheAreaThatIsAsked) 
   }
 }
 
+TEST(ExtremalPerturbation, BlursUnlessABaselineIsAskedFor) {
+  at::manual_seed(9);
+  const at::Tensor x = at::rand({1, 3, 24, 24});
+  // Of one flat colour a blur takes nothing away, so all masks are as good and the area alone
+  // counts.
+  const Output flat = extremal(at::ones({1, 3, 24, 24}), R"j(, "hidden": "blur")j");
+  EXPECT_NEAR(flat.tensors.at("perturbed_score").item<double>(),
+              flat.tensors.at("score").item<double>(), 1e-5);
+  EXPECT_THAT([&] { extremal(x, R"j(, "hidden": "blur", "baseline": ["black"])j"); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("hidden: baseline")));
+}
+
 TEST(ExtremalPerturbation, LargerAreasKeepMoreAndChunksDoNotMatter) {
   at::manual_seed(6);
   const at::Tensor x = at::rand({3, 3, 24, 24}) + 0.5;
-  const Output all = extremal(x, R"j(, "areas": [0.05, 0.15])j");
+  const Output all = extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j");
   const at::Tensor kept = all.tensors.at("perturbed_score");
   EXPECT_TRUE((kept.select(1, 1) > kept.select(1, 0)).all().item<bool>());
-  const Output one_by_one = extremal(x, R"j(, "areas": [0.05, 0.15])j", 1);
+  const Output one_by_one = extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j", 1);
   EXPECT_TRUE(at::allclose(all.tensors.at("attributions"), one_by_one.tensors.at("attributions"),
                            1e-4, 1e-4));
 }

@@ -62,7 +62,8 @@ class ScoreFunction {
                      const BackwardRules& rules) const;
 
   /// Sum over `nodes` of weight times the gradient at start + position (end - start), float64, M x
-  /// ... The ends have M rows. `check` is called before each node and may throw. Where the model
+  /// ... The ends have M rows; of few rows several nodes go through the model at once.
+  /// `check` is called before each pass and may throw. Where the model
   /// has an affine prefix (`Model::affine_prefix`), the sum is formed behind it and taken through
   /// it once.
   at::Tensor line_integral(const at::Tensor& start, const at::Tensor& end,
