@@ -243,6 +243,13 @@ class Run {
   }
 
   c10::IValue act(ValueId id, c10::IValue value) {
+    const auto first = index(first_action_[index(id)]);
+    const ValueActions& only = pass_.actions[first];
+    if (next_action_[first] == none && only.execution == 0) {
+      if (value.isTensor() && value.toTensor().defined()) act(only, value);
+      for (const std::size_t place : only.keeps) kept_[place] = value;
+      return value;
+    }
     const int execution = count(id);
     if (value.isTensor() && value.toTensor().defined()) {
       for_actions(id, execution, [&](const ValueActions& action) { act(action, value); });
@@ -266,9 +273,9 @@ class Run {
         recording_.differentiated[place] = value.toTensor();
     }
     for (const auto& [place, selector] : action.captures) {
-      const at::Tensor whole = handed_out(program_, value.toTensor());
+      at::Tensor whole = handed_out(program_, value.toTensor());
       recording_.captured[place] =
-          selector->empty() ? whole : select(whole, *selector, pass_.directions);
+          selector->empty() ? std::move(whole) : select(whole, *selector, pass_.directions);
     }
   }
 
