@@ -2,9 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "tests/host/model/scripted.h"
+#include "tests/support/resident_memory.h"
 
 namespace microtome::testing {
 namespace {
@@ -77,21 +76,15 @@ TEST(Hooks, AThousandPassesLeaveMemoryFlat) {
   Pass pass;
   pass.capture = {parse_hook_point("body")};
   pass.differentiate = {parse_hook_point("body:in")};
-  const auto resident = [] {
-    std::ifstream statm("/proc/self/statm");
-    double total = 0, pages = 0;
-    statm >> total >> pages;
-    return pages * 4096;
-  };
   const auto once = [&] {
     const auto r = model.run(named_inputs(model, {x}), pass);
     r.gradients(r.output());
   };
   for (int i = 0; i < 50; ++i) once();
-  const double before = resident();
+  const double before = resident_bytes();
   for (int i = 0; i < 1000; ++i) once();
   // One recording holds 0.3 MB; a thousand that stayed would be 300 MB.
-  EXPECT_LT(resident() - before, 10e6);
+  EXPECT_LT(resident_bytes() - before, 10e6);
 }
 
 TEST(Hooks, ASelectorEditsAndCapturesItsPartAlone) {

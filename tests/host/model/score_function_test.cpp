@@ -39,6 +39,42 @@ TEST(ScoreFunction, GoesOnFromALayerAndTakesSamplesInAnyOrder) {
                            scores.index_select(0, some), 1e-5, 1e-6));
 }
 
+TEST(ScoreFunction, SumsAlongALineWhateverGoesThroughTheModelAtOnce) {
+  const auto model = rectified();
+  const Scored scored{model->planned({parse_hook_point("bn1")}, host::PlanSettings{}),
+                      named_inputs(*model, {at::randn({3, 3, 6, 6})})};
+  std::vector<QuadratureNode> nodes;
+  for (int i = 0; i <= 10; ++i) nodes.push_back({i / 10.0, i == 4 ? 0.0 : 0.1 * (i + 1)});
+  for (const char* hook : {"input", "bn1"}) {
+    const ScoreFunction score = scored.at(hook);
+    for (const at::Tensor& samples : {at::Tensor(), at::tensor({2, 0}), at::tensor({1})}) {
+      const at::Tensor end =
+          samples.defined() ? score.value().index_select(0, samples) : score.value();
+      const at::Tensor start = end * -0.3 + 0.1;
+      at::Tensor expected = at::zeros(end.sizes(), at::kDouble);
+      for (const QuadratureNode& node : nodes)
+        expected +=
+            node.weight * score.gradient(start + node.position * (end - start), samples).values;
+      int passes = 0;
+      const at::Tensor found =
+          score.line_integral(start, end, nodes, samples, [&passes] { ++passes; });
+      EXPECT_TRUE(at::allclose(found, expected, 1e-4, 1e-5)) << hook;
+      // Ten nodes count; eight rows or so go through the model at once.
+      const std::int64_t at_once = 8 / end.size(0);
+      EXPECT_EQ(passes, (10 + at_once - 1) / at_once) << hook;
+    }
+  }
+}
+
+TEST(ScoreFunction, OfADecidedTargetIsTheSame) {
+  const auto model = rectified();
+  const Scored scored{model, named_inputs(*model, {at::randn({3, 3, 6, 6})})};
+  const ScoreFunction decides = scored.at("bn1");
+  const ScoreFunction decided(*model, scored.inputs, parse_hook_point("bn1"), decides.target());
+  EXPECT_TRUE(decided.value().equal(decides.value()));
+  EXPECT_TRUE(decided.scores(decided.value()).equal(decides.scores(decides.value())));
+}
+
 TEST(ScoreFunction, RulesAtALayerActOnTheOperatorsThatWereGiven) {
   const auto model = rectified();
   const NamedTensors inputs = named_inputs(*model, {at::randn({3, 3, 6, 6})});
