@@ -27,13 +27,13 @@ thead th{border-bottom:1px solid var(--line);color:var(--soft);font-weight:600}
 td.number{font-variant-numeric:tabular-nums;text-align:right}
 .grid td{padding:3px;text-align:center;font-size:.78rem;color:var(--soft)}
 .grid th,.matrix th{font-weight:500;color:var(--soft);white-space:nowrap;font-size:.8rem}
-.matrix td{text-align:right;padding:3px 7px;font-variant-numeric:tabular-nums;background:color-mix(in srgb,var(--cell,var(--accent)) calc(var(--share)*60%),transparent)}
+.matrix td{white-space:nowrap;text-align:right;padding:3px 7px;font-variant-numeric:tabular-nums;background:color-mix(in srgb,var(--cell,var(--accent)) calc(var(--share)*60%),transparent)}
 .matrix.upright tr:first-child th{writing-mode:vertical-rl;transform:rotate(180deg);padding:3px}
 .matrix.signed td{--cell:#c7172a}.matrix.signed td.below{--cell:#1452b3}
 img{image-rendering:pixelated;border-radius:2px;vertical-align:top}
 .maps{display:flex;flex-wrap:wrap;gap:14px}
 figure{margin:0}figure>img+img{margin-left:3px}
-.bar{display:flex;gap:6px;align-items:center;font-size:.75rem;color:var(--soft);margin-top:3px}
+.bar{display:flex;white-space:nowrap;gap:6px;align-items:center;font-size:.75rem;color:var(--soft);margin-top:3px}
 .bar img{height:8px}
 .chart{width:100%;max-width:560px;height:auto;display:block}
 .chart text{font:12px system-ui,sans-serif;fill:var(--soft)}

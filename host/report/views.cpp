@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include "host/report/charts.h"
 #include "host/report/html.h"
@@ -138,6 +139,16 @@ std::string image_grid(const Value& view, const ArtifactReader& artifact) {
   return html + "</table></div>";
 }
 
+/// A number of a matrix whose largest is `largest`: what is small beside it is not worth its
+/// digits.
+std::string cell_number(double value, double largest) {
+  const int decimals = 3 - static_cast<int>(std::ceil(std::log10(std::max(largest, 1e-300))));
+  if (decimals < 1 || decimals > 5) return number(value);
+  char text[40];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value);
+  return text;
+}
+
 /// A matrix with a number in each cell, empty where it is none. Negative ones have another colour,
 /// in all of the matrix that of what is below 0 in a map.
 std::string matrix(const Value& view, const at::Tensor& values) {
@@ -167,7 +178,7 @@ std::string matrix(const Value& view, const at::Tensor& values) {
       }
       html += std::string("<td") + (value < 0 ? " class=\"below\"" : "") +
               " style=\"--share:" + number(largest > 0 ? std::abs(value) / largest : 0) + "\">" +
-              number(value) + "</td>";
+              (values.is_floating_point() ? cell_number(value, largest) : number(value)) + "</td>";
     }
     html += "</tr>";
   }

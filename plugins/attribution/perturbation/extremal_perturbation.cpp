@@ -17,6 +17,8 @@ namespace {
 constexpr double sigma_share = 21.0 / 224, blur_share = 20.0 / 224;
 constexpr std::int64_t blur_levels = 8;
 constexpr double momentum = 0.9;
+/// Values of a mask that differ by about this are equal to its ranking.
+constexpr double tie = 0.01;
 /// By how much the weight of the area grows from the first step to the last.
 constexpr double area_weight_growth = 16;
 
@@ -77,23 +79,29 @@ struct Search {
 
   Found masks(double area, Context& context) const {
     const at::Tensor& value = score.value();
-    const std::int64_t rows = value.size(0), places = value.size(2) * value.size(3);
+    const std::int64_t rows = value.size(0), margin = smooth.margin();
+    const std::int64_t places = (value.size(2) + 2 * margin) * (value.size(3) + 2 * margin);
     at::Tensor points = at::ones({rows, 1, smooth.rows(), smooth.columns()}, value.options());
     at::Tensor velocity = at::zeros_like(points);
-    // A mask of the area, its values in rising order.
-    const auto away =
-        static_cast<std::int64_t>(std::llround(static_cast<double>(places) * (1 - area)));
-    const at::Tensor wanted = at::ones({places}, value.options());
-    wanted.narrow(0, 0, away).zero_();
+    // A mask of the area, a share of the map, its values in rising order.
+    const auto there = static_cast<std::int64_t>(
+        std::llround(static_cast<double>(value.size(2) * value.size(3)) * area));
+    const at::Tensor wanted = at::zeros({places}, value.options());
+    wanted.narrow(0, places - there, there).fill_(1);
     for (std::int64_t step = 0; step < params.steps; ++step) {
       context.check_cancelled();
       const SmoothMask::Made made = smooth.of(points);
       const bool flipped = params.flip && step % 2 == 0;
-      at::Tensor by_mask = at::zeros_like(made.mask);
-      if (params.game != MaskGame::remove) by_mask += reward_gradient(made.mask, flipped);
+      const at::Tensor shown = smooth.on_map(made.mask);
+      at::Tensor by_mask = at::zeros_like(made.mask), by_shown = smooth.on_map(by_mask);
+      if (params.game != MaskGame::remove) by_shown += reward_gradient(shown, flipped);
       // -S(1 - mask) has the slope of S at 1 - mask.
-      if (params.game != MaskGame::preserve) by_mask += reward_gradient(1 - made.mask, flipped);
-      const auto [sorted, order] = made.mask.flatten(1).sort(1);
+      if (params.game != MaskGame::preserve) by_shown += reward_gradient(1 - shown, flipped);
+      // Values that are all but equal, as all are at first, rank as the score would have them.
+      const at::Tensor pull = by_mask.flatten(1), mask = made.mask.flatten(1);
+      const at::Tensor usual = pull.abs().mean(1, true).clamp_min(1e-30);
+      const at::Tensor order = std::get<1>((mask + (pull / usual).clamp(-3, 3) * tie).sort(1));
+      const at::Tensor sorted = mask.gather(1, order);
       const double weight = params.area_weight *
                             std::pow(area_weight_growth,
                                      static_cast<double>(step) / static_cast<double>(params.steps));
@@ -102,7 +110,7 @@ struct Search {
       velocity.mul_(momentum).add_(smooth.gradient(made, by_mask), 1 - momentum);
       points.add_(velocity, params.learning_rate).clamp_(0, 1);
     }
-    const at::Tensor mask = smooth.of(points).mask;
+    const at::Tensor mask = smooth.on_map(smooth.of(points).mask);
     return {mask, score.scores(pyramid.at(params.game == MaskGame::remove ? 1 - mask : mask))};
   }
 };
@@ -122,8 +130,7 @@ void ExtremalPerturbation::describe(StageSpec<Params>& spec) {
       "needed). `attributions` is the mean mask over the areas, one channel, 0..1; "
       "`perturbed_score`, N x areas, the score that it leaves (for delete, without what is in it), "
       "`area`, N x areas, what it covers. The blur repeats the image's border (in the authors' "
-      "code it "
-      "darkens towards it), the area is that of the image without a margin, and its weight grows "
+      "code it darkens towards it), the area is a share of the image alone, and its weight grows "
       "16-fold whatever the number of steps. Scales are shares of the shorter side unless given.");
   spec.paper(
       "Fong, Patrick, Vedaldi 2019, Understanding deep networks via extremal perturbations and "

@@ -13,27 +13,33 @@ constexpr double cut_off = 1.5;
 
 }  // namespace
 
-SmoothMask::Side SmoothMask::side(std::int64_t pixels, double sigma,
+SmoothMask::Side SmoothMask::side(std::int64_t pixels, std::int64_t margin, double sigma,
                                   const at::TensorOptions& options) {
   Side side;
+  side.pixels = pixels;
   const auto intervals = static_cast<std::int64_t>(
       std::ceil(static_cast<double>(pixels - 1) / std::max(1.0, sigma / 3)));
-  side.count = intervals + 1;
+  side.inside = intervals + 1;
   if (intervals > 0)
     side.spacing = static_cast<double>(pixels - 1) / static_cast<double>(intervals);
   side.reach = static_cast<std::int64_t>(std::ceil(cut_off * sigma / side.spacing));
-  const at::Tensor places = at::arange(pixels, at::kDouble);
+  const auto outside =
+      static_cast<std::int64_t>(std::ceil(static_cast<double>(margin) / side.spacing));
+  side.padding = outside + side.reach;
+  const at::Tensor places = at::arange(-margin, pixels + margin, at::kDouble);
   const at::Tensor nearest = (places / side.spacing).round();
-  side.nearest = nearest.to(at::kLong).to(options.device());
+  side.first = (nearest + static_cast<double>(outside)).to(at::kLong).to(options.device());
   side.places = (places - nearest * side.spacing).to(options);
-  side.membership =
-      at::zeros({pixels, side.count}, options).scatter_(1, side.nearest.unsqueeze(1), 1);
+  side.membership = at::zeros({places.size(0), side.inside + 2 * outside}, options)
+                        .scatter_(1, side.first.unsqueeze(1), 1);
   return side;
 }
 
 SmoothMask::SmoothMask(std::int64_t height, std::int64_t width, double sigma,
                        const at::TensorOptions& options)
-    : rows_(side(height, sigma, options)), columns_(side(width, sigma, options)) {
+    : margin_(static_cast<std::int64_t>(std::ceil(sigma))),
+      rows_(side(height, margin_, sigma, options)),
+      columns_(side(width, margin_, sigma, options)) {
   for (std::int64_t row = -rows_.reach; row <= rows_.reach; ++row) {
     const at::Tensor down = (rows_.places - static_cast<double>(row) * rows_.spacing).square();
     for (std::int64_t column = -columns_.reach; column <= columns_.reach; ++column) {
@@ -48,16 +54,20 @@ SmoothMask::SmoothMask(std::int64_t height, std::int64_t width, double sigma,
   }
 }
 
+at::Tensor SmoothMask::on_map(const at::Tensor& mask) const {
+  return mask.narrow(2, margin_, rows_.pixels).narrow(3, margin_, columns_.pixels);
+}
+
 template <class Take>
 void SmoothMask::for_near(const at::Tensor& points, Take take) const {
-  const at::Tensor padded =
-      at::constant_pad_nd(points, {columns_.reach, columns_.reach, rows_.reach, rows_.reach});
+  const at::Tensor padded = at::constant_pad_nd(
+      points, {columns_.padding, columns_.padding, rows_.padding, rows_.padding});
   at::Tensor of_row;
   std::int64_t row = -1;
   for (const Near& near : near_) {
-    if (near.row != row) of_row = padded.index_select(2, rows_.nearest + near.row);
+    if (near.row != row) of_row = padded.index_select(2, rows_.first + near.row);
     row = near.row;
-    take(near, of_row.index_select(3, columns_.nearest + near.column).mul_(near.kernel));
+    take(near, of_row.index_select(3, columns_.first + near.column).mul_(near.kernel));
   }
 }
 
@@ -77,17 +87,18 @@ SmoothMask::Made SmoothMask::of(const at::Tensor& points) const {
 
 at::Tensor SmoothMask::gradient(const Made& made, const at::Tensor& by_mask) const {
   const at::Tensor scale = by_mask / made.sum;
-  at::Tensor found =
-      at::zeros({made.points.size(0), 1, rows() + 2 * rows_.reach, columns() + 2 * columns_.reach},
-                made.points.options());
+  const std::int64_t down = rows_.membership.size(1), across = columns_.membership.size(1);
+  at::Tensor found = at::zeros(
+      {made.points.size(0), 1, rows() + 2 * rows_.padding, columns() + 2 * columns_.padding},
+      made.points.options());
   for_near(made.points, [&](const Near& near, const at::Tensor& contribution) {
     // d smax / d f = softmax(20 f) (1 + 20 (f - smax)).
     at::Tensor by_contribution = (contribution - made.mask).mul_(coldness).add_(1);
     by_contribution.mul_((contribution * coldness).exp_()).mul_(scale).mul_(near.kernel);
-    found.narrow(2, near.row, rows()).narrow(3, near.column, columns()) +=
+    found.narrow(2, near.row, down).narrow(3, near.column, across) +=
         at::matmul(rows_.membership.t(), at::matmul(by_contribution, columns_.membership));
   });
-  return found.narrow(2, rows_.reach, rows()).narrow(3, columns_.reach, columns());
+  return found.narrow(2, rows_.padding, rows()).narrow(3, columns_.padding, columns());
 }
 
 }  // namespace attribution

@@ -18,10 +18,12 @@ using attribution::SmoothMask;
 TEST(SmoothMask, IsNothingOfNothingAndNearlyAllOfAll) {
   const SmoothMask smooth(20, 31, 4, at::TensorOptions());
   const at::Tensor none = at::zeros({2, 1, smooth.rows(), smooth.columns()});
-  EXPECT_TRUE(smooth.of(none).mask.equal(at::zeros({2, 1, 20, 31})));
-  const at::Tensor all = smooth.of(at::ones_like(none)).mask;
+  EXPECT_TRUE(smooth.on_map(smooth.of(none).mask).equal(at::zeros({2, 1, 20, 31})));
+  const at::Tensor all = smooth.on_map(smooth.of(at::ones_like(none)).mask);
   EXPECT_LE(all.max().item<double>(), 1);
   EXPECT_GE(all.min().item<double>(), 0.9);
+  // The border is hardly another place than the middle.
+  EXPECT_NEAR(all[0][0][0].mean().item<double>(), all[0][0][10].mean().item<double>(), 0.03);
 }
 
 TEST(SmoothMask, OfOnePointFallsAsItsKernel) {
@@ -30,7 +32,7 @@ TEST(SmoothMask, OfOnePointFallsAsItsKernel) {
   ASSERT_EQ(smooth.rows(), 21);
   at::Tensor points = at::zeros({1, 1, 21, 21});
   points[0][0][10][10].fill_(1);
-  const at::Tensor mask = smooth.of(points).mask[0][0];
+  const at::Tensor mask = smooth.on_map(smooth.of(points).mask)[0][0];
   // By hand, along a row: the only contribution that is not zero is that of the point.
   for (int distance = 0; distance <= 8; ++distance) {
     const double z = distance / sigma, kernel = std::exp(-2 * std::pow(std::max(0.0, z - 0.5), 2));
@@ -49,7 +51,8 @@ TEST(SmoothMask, DerivativeIsThatOfDifferences) {
   at::manual_seed(5);
   const SmoothMask smooth(13, 10, 4, at::TensorOptions().dtype(at::kDouble));
   const at::Tensor points = at::rand({2, 1, smooth.rows(), smooth.columns()}, at::kDouble);
-  const at::Tensor by_mask = at::randn({2, 1, 13, 10}, at::kDouble);
+  ASSERT_EQ(smooth.margin(), 4);
+  const at::Tensor by_mask = at::randn({2, 1, 13 + 8, 10 + 8}, at::kDouble);
   const at::Tensor found = smooth.gradient(smooth.of(points), by_mask);
   const auto objective = [&](const at::Tensor& at) { return (smooth.of(at).mask * by_mask).sum(); };
   constexpr double step = 1e-6;
@@ -73,11 +76,12 @@ std::shared_ptr<StepModel> corner() {
                                     }}});
 }
 
-Output extremal(const at::Tensor& x, const std::string& parameters, std::int64_t chunk = 32) {
+Output extremal(const at::Tensor& x, const std::string& parameters, int steps = 300,
+                std::int64_t chunk = 32) {
   const auto stage = make<attribution::ExtremalPerturbation>(
-      R"j({"target": "class(0)", "steps": 300, "flip": false, "sigma": 3,
-           "area_weight": 3, "learning_rate": 0.3)j" +
-      parameters + "}");
+      R"j({"target": "class(0)", "flip": false, "sigma": 3, "area_weight": 30,
+           "learning_rate": 0.1, "steps": )j" +
+      std::to_string(steps) + parameters + "}");
   return Harness()
       .model("model", corner())
       .dataset("data",
@@ -111,7 +115,7 @@ TEST(ExtremalPerturbation, BlursUnlessABaselineIsAskedFor) {
   const at::Tensor x = at::rand({1, 3, 24, 24});
   // Of one flat colour a blur takes nothing away, so all masks are as good and the area alone
   // counts.
-  const Output flat = extremal(at::ones({1, 3, 24, 24}), R"j(, "hidden": "blur")j");
+  const Output flat = extremal(at::ones({1, 3, 24, 24}), R"j(, "hidden": "blur")j", 20);
   EXPECT_NEAR(flat.tensors.at("perturbed_score").item<double>(),
               flat.tensors.at("score").item<double>(), 1e-5);
   EXPECT_THAT([&] { extremal(x, R"j(, "hidden": "blur", "baseline": ["black"])j"); },
@@ -121,10 +125,11 @@ TEST(ExtremalPerturbation, BlursUnlessABaselineIsAskedFor) {
 TEST(ExtremalPerturbation, LargerAreasKeepMoreAndChunksDoNotMatter) {
   at::manual_seed(6);
   const at::Tensor x = at::rand({3, 3, 24, 24}) + 0.5;
-  const Output all = extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j");
+  const Output all = extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j", 60);
   const at::Tensor kept = all.tensors.at("perturbed_score");
   EXPECT_TRUE((kept.select(1, 1) > kept.select(1, 0)).all().item<bool>());
-  const Output one_by_one = extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j", 1);
+  const Output one_by_one =
+      extremal(x, R"j(, "hidden": "baseline", "areas": [0.05, 0.15])j", 60, 1);
   EXPECT_TRUE(at::allclose(all.tensors.at("attributions"), one_by_one.tensors.at("attributions"),
                            1e-4, 1e-4));
 }
