@@ -17,6 +17,8 @@ constexpr const char* colours[] = {"#3b86c8", "#e08a00", "#12a075", "#d55e00", "
                                    "#56b4e9", "#9a8f00", "#808080", "#7a5cc0", "#a0522d"};
 
 const char* colour(std::size_t i) { return colours[i % std::size(colours)]; }
+/// Where colours come again, lines are dashed.
+bool is_dashed(std::size_t i) { return i >= std::size(colours); }
 
 std::string decimal(double value) {
   char text[32];
@@ -81,8 +83,8 @@ class Frame {
 std::string legend(const std::vector<std::string>& names) {
   std::string text = "<div class=\"legend\">";
   for (std::size_t i = 0; i < names.size(); ++i)
-    text += std::string("<span><i style=\"background:") + colour(i) + "\"></i>" + escape(names[i]) +
-            "</span>";
+    text += std::string("<span><i") + (is_dashed(i) ? " class=\"dashed\"" : "") +
+            " style=\"background:" + colour(i) + "\"></i>" + escape(names[i]) + "</span>";
   return text + "</div>";
 }
 
@@ -143,7 +145,8 @@ std::string line_chart(const Axes& axes, const std::vector<Series>& series) {
         frame.add("<circle r=\"2.5\" fill=\"" + std::string(colour(i)) + "\" cx=\"" + px +
                   "\" cy=\"" + py + "\"/>");
     }
-    frame.add("<polyline fill=\"none\" stroke-width=\"1.8\" stroke=\"" + std::string(colour(i)) +
+    frame.add(std::string("<polyline fill=\"none\" stroke-width=\"1.8\"") +
+              (is_dashed(i) ? " stroke-dasharray=\"5 3\"" : "") + " stroke=\"" + colour(i) +
               "\" points=\"" + points + "\"/>");
     names.push_back(series[i].name);
   }

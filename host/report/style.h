@@ -41,6 +41,7 @@ figure{margin:0}figure>img+img{margin-left:3px}
 .chart .chance{stroke:var(--soft);stroke-dasharray:4 3;stroke-width:1.6}
 .legend{display:flex;flex-wrap:wrap;gap:4px 14px;font-size:.82rem}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:5px;margin-right:5px}
+.legend i.dashed{width:14px;height:4px;border-radius:0;vertical-align:middle;mask:repeating-linear-gradient(90deg,#000 0 5px,transparent 5px 8px);-webkit-mask:repeating-linear-gradient(90deg,#000 0 5px,transparent 5px 8px)}
 details{margin:8px 0}summary{cursor:pointer;color:var(--accent)}
 pre{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:6px;padding:12px;font-size:.82rem}
 )css";

@@ -52,7 +52,7 @@ void PathIntegratedGradients::describe(StageSpec<Params>& spec) {
           "straight; power: alpha^exponent for each feature; waypoints: straight pieces through "
           "`points`; bezier: the curve with `points` as control points; blur: from the most "
           "blurred image, whatever the baseline; guided: features of least gradient first; given: "
-          "through the points of the input `path`");
+          "through the points of the input `path`, or of the field in `points`");
   spec.parameter("steps", &Params::steps).range(1, 65536).doc("steps along the path");
   spec.parameter("exponents", &Params::exponents)
       .range(1e-6, 1e6)
@@ -60,7 +60,8 @@ void PathIntegratedGradients::describe(StageSpec<Params>& spec) {
   spec.parameter("points", &Params::points)
       .doc(
           "for waypoints and bezier: fields of the dataset, each a value in place of the model's "
-          "input, in the order of the path, without its ends");
+          "input, in the order of the path, without its ends; for given: one field, N x points x "
+          "the value at `at`, with both ends");
   spec.parameter("sigma", &Params::sigma)
       .range(1e-6, 1e4)
       .unit("pixels")
@@ -78,15 +79,22 @@ Plan PathIntegratedGradients::plan(const PlanInputs& inputs) const {
   const bool has_points = params_.path == PathKind::waypoints || params_.path == PathKind::bezier;
   if (has_points && params_.points.empty())
     inputs.problems().add({}, "points: name the fields that the path goes by");
-  if (!has_points && !params_.points.empty())
-    inputs.problems().add({}, "points are for path: waypoints and bezier");
-  if ((params_.path == PathKind::given) != inputs.connected("path")) {
-    inputs.problems().add({}, params_.path == PathKind::given
-                                  ? "path: given needs the input \"path\""
-                                  : "the input \"path\" is for path: given");
+  const bool is_given = params_.path == PathKind::given;
+  const std::size_t fields = params_.points.size();
+  if (!has_points && !is_given && fields > 0)
+    inputs.problems().add({}, "points are for path: waypoints, bezier and given");
+  if (inputs.connected("path") && !is_given)
+    inputs.problems().add({}, "the input \"path\" is for path: given");
+  if (is_given && (inputs.connected("path") ? fields != 0 : fields != 1))
+    inputs.problems().add({}, "path: given needs the input \"path\" or one field in `points`");
+  for (const std::string& point : params_.points) {
+    if (!is_given) {
+      check_field_value(inputs, common().at, point, "points");
+    } else if (const DatasetInfo* data = inputs.dataset("data");
+               data != nullptr && data->find(point) == nullptr) {
+      inputs.problems().add({}, "points: the dataset has no field \"" + point + "\"");
+    }
   }
-  for (const std::string& point : params_.points)
-    check_field_value(inputs, common().at, point, "points");
   if (const auto info = inputs.resolve("model", common().at); info && !info->shape.empty()) {
     if (params_.path == PathKind::blur && info->shape.size() != 4)
       inputs.problems().add(common().at.location, "path: blur needs maps, N x C x H x W");
@@ -137,12 +145,16 @@ Path PathIntegratedGradients::path(const AttributionInput& input, const at::Tens
     case PathKind::blur:
       return blur_path(end, params_.sigma);
     case PathKind::given: {
+      const bool is_field = !params_.points.empty();
       const at::Tensor all =
-          rows_of_samples(context.artifact("path"), "path", input.batch.ids).to(end.options());
+          (is_field ? input.batch.fields.at(params_.points[0])
+                    : rows_of_samples(context.artifact("path"), "path", input.batch.ids))
+              .to(end.options());
       if (all.dim() != end.dim() + 1 || all.size(1) < 2 ||
           all.select(1, 0).sizes() != end.sizes()) {
-        throw Error("the input \"path\" must be N x points x the shape of the value at \"" +
-                    common().at.text() + "\", with two points at least");
+        throw Error((is_field ? "the field \"" + params_.points[0] + "\"" : "the input \"path\"") +
+                    " must be N x points x the shape of the value at \"" + common().at.text() +
+                    "\", with two points at least");
       }
       const at::Tensor off = (all.select(1, all.size(1) - 1) - end).flatten(1).abs().amax(1);
       const at::Tensor wrong = off > 1e-4 * end.flatten(1).abs().amax(1).clamp_min(1e-12);

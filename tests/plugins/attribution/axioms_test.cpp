@@ -2,11 +2,14 @@
 // is tested on a smooth network, what fails is shown by a counterexample.
 #include <gtest/gtest.h>
 
+#include "gradient/grad_cam.h"
 #include "gradient/plain_gradient.h"
 #include "gradient/rectifier_rules.h"
 #include "paths/integrated_gradients.h"
 #include "paths/path_integrated_gradients.h"
 #include "perturbation/ablation.h"
+#include "perturbation/extremal_perturbation.h"
+#include "perturbation/rise.h"
 #include "perturbation/shapley.h"
 #include "rules/deep_lift.h"
 #include "rules/lrp.h"
@@ -185,6 +188,49 @@ TEST(Axioms, ImplementationInvariance) {
       EXPECT_LE(off, 1e-3) << method.name;
     } else {
       EXPECT_GE(off, 0.5) << method.name << ": no counterexample any more";
+    }
+  }
+}
+
+TEST(Axioms, OfMethodsThatMakeMaps) {
+  at::manual_seed(9);
+  const auto conv = convolution(2, 3, true);
+  const auto network = [&](double scale) {
+    return scripted(
+        "def forward(self, x):\n  y = torch.relu(self.conv.forward(x)).mean([2, 3])\n"
+        "  return (y[:, 0:1] - y[:, 1:2] * y[:, 2:3]) * " +
+            std::to_string(scale) + "\n",
+        {{"conv", conv}});
+  };
+  const at::Tensor x = at::randn({2, 2, 8, 8});
+  const auto plain = shared_model(network(1));
+  const auto score = [&](const at::Tensor& at) {
+    return plain->run({{plain->inputs()[0].name, at}}, {}).output().squeeze(1);
+  };
+  const at::Tensor difference = score(x) - score(at::zeros_like(x));
+  Method cam = method<attribution::GradCam>("grad_cam", R"j(, "at": "conv")j");
+  cam.linear = false;
+  Method plus = method<attribution::GradCamPlusPlus>("grad_cam_plus_plus", R"j(, "at": "conv")j");
+  plus.linear = false;
+  Method by_score = method<attribution::ScoreCam>("score_cam", R"j(, "at": "conv")j");
+  by_score.linear = false;
+  Method mask = method<attribution::ExtremalPerturbation>("extremal_perturbation",
+                                                          R"j(, "steps": 20, "sigma": 2)j");
+  mask.linear = false;
+  for (const Method& method :
+       {cam, plus, by_score, mask,
+        method<attribution::Occlusion>("occlusion", R"j(, "window": 4, "stride": 2)j"),
+        method<attribution::Rise>("rise", R"j(, "masks": 50, "cells": 4)j")}) {
+    const at::Tensor found = values(method.attribute(network(1), x));
+    const double off = (found.flatten(1).sum(1) - difference).abs().max().item<double>();
+    EXPECT_GE(off, 0.05) << method.name << ": complete after all";
+    const at::Tensor negative = values(method.attribute(network(-1), x));
+    const double size = found.abs().max().item<double>();
+    const double apart = (negative + found).abs().max().item<double>();
+    if (method.linear) {
+      EXPECT_LE(apart, 1e-4 * size) << method.name;
+    } else {
+      EXPECT_GE(apart, 0.1 * size) << method.name << ": no counterexample any more";
     }
   }
 }

@@ -97,6 +97,13 @@ TEST(PathIntegratedGradients, ByThePathOfAnotherStage) {
         .at("attributions");
   };
   EXPECT_TRUE(at::allclose(run_with(path).tensors.at("attributions"), shares(0), 1e-4, 1e-5));
+  // The same points as a tensor of the dataset.
+  EXPECT_TRUE(at::allclose(
+      along(R"j(, "path": "given", "points": ["way"])j", some(points(), {{"way", all}})), shares(0),
+      1e-4, 1e-5));
+  EXPECT_THROW(along(R"j(, "path": "given", "points": ["way"])j",
+                     some(points(), {{"way", all.narrow(1, 0, 2)}})),
+               Error);
   path.tensors["path"] = path.tensors["path"].clone();
   path.tensors["path"][1][2][0] += 0.5;
   try {
