@@ -46,7 +46,7 @@ void check_field_value(const PlanInputs& inputs, const HookPoint& at, const std:
 at::Tensor field_value(const AttributionInput& input, const HookPoint& at, const std::string& field,
                        const at::Tensor& value, const std::string& parameter) {
   const at::Tensor& given = input.batch.fields.at(field);
-  const at::Tensor wrong = given.isfinite().logical_not().flatten(1).any(1);
+  const at::Tensor wrong = given.isfinite().logical_not().reshape({given.size(0), -1}).any(1);
   if (wrong.any().item<bool>()) {
     throw Error(
         named(parameter, field) + " of sample \"" +
