@@ -164,10 +164,9 @@ TEST(Program, AFailedStageFailsAlone) {
       "random_without_saying}}\n"
       "  rows: {uses: pixel_sum_0000, inputs: {data: test}, with: {fault: wrong_rows}}\n"
       "  good: {uses: pixel_sum_0000, inputs: {data: test}}\n";
-  const auto run = run_program(
-      {"--plugin-path", fixtures, "run",
-       world.write_pipeline(stages, "runtime: {chunk: 8}\n").string()},
-      world.path());
+  const auto run = run_program({"--plugin-path", fixtures, "run",
+                                world.write_pipeline(stages, "runtime: {chunk: 8}\n").string()},
+                               world.path());
   EXPECT_EQ(run.status, 1) << run.errors;
   const Value said = manifest(world.path()).at("stages");
   EXPECT_EQ(said.at("good").at("status"), Value("done"));
