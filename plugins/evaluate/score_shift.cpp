@@ -11,26 +11,18 @@ namespace {
 
 constexpr std::uint64_t other_stream = 0, interval_streams = std::uint64_t{1} << 62;
 
-/// Of each sample in the order of the dataset, the position of another one.
-at::Tensor others(std::int64_t size, const Context& context) {
-  // Each takes the place of the next in a random cycle, so none keeps its own.
-  const at::Tensor cycle = at::randperm(size, context.generator(other_stream), at::kLong);
-  at::Tensor other = at::empty({size}, at::kLong);
-  other.index_copy_(0, cycle, cycle.roll(1));
-  return other;
-}
-
-/// Scores of the samples at these positions; those must all be readable.
+/// Scores of the samples at these positions; those must all be readable, and be `ids` unless that
+/// is empty.
 at::Tensor scores_at(const Dataset& data, const std::vector<std::int64_t>& positions,
-                     const TargetScore& target, const std::vector<std::string>* ids,
+                     const std::vector<std::string>& ids, const TargetScore& target,
                      const Model& model, Context& context) {
   const Batch batch = data.load(positions);
   if (batch.size() != static_cast<std::int64_t>(positions.size()))
     throw Error("a sample of \"" + data.info().name +
                 "\" could not be read, so its pair is missing");
-  for (std::size_t i = 0; ids != nullptr && i < ids->size(); ++i) {
-    if (batch.ids[i] != (*ids)[i])
-      throw Error("sample \"" + (*ids)[i] + "\" of the data is paired with \"" + batch.ids[i] +
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (batch.ids[i] != ids[i])
+      throw Error("sample \"" + ids[i] + "\" of the data is paired with \"" + batch.ids[i] +
                   "\" of \"" + data.info().name +
                   "\"; both must have the same samples in the same order");
   }
@@ -60,7 +52,8 @@ void ScoreShift::describe(StageSpec<Params>& spec) {
 Plan ScoreShift::plan(const PlanInputs& inputs) const {
   Plan plan;
   plan.random = true;
-  plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
+  plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = true};
+  if (params_.target.hook) plan.read->capture = {*params_.target.hook};
   inputs.check_target("model", "data", params_.target);
   if (params_.target.direction || params_.target.what == Target::What::kl ||
       params_.target.what == Target::What::loss)
@@ -83,22 +76,30 @@ Plan ScoreShift::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
+at::Tensor ScoreShift::others(std::int64_t size, Context& context) const {
+  const std::lock_guard lock(known_->mutex);
+  if (!known_->others.defined() || known_->others.size(0) != size) {
+    // Each takes the place of the next in a random cycle, so none keeps its own.
+    const at::Tensor cycle = at::randperm(size, context.generator(other_stream), at::kLong);
+    known_->others = at::empty({size}, at::kLong);
+    known_->others.index_copy_(0, cycle, cycle.roll(1));
+  }
+  return known_->others;
+}
+
 void ScoreShift::batch(State& state, Chunk& chunk, Context& context) const {
   const Dataset &data = context.dataset("data"), &changed = context.dataset("changed");
-  const Model& model = *chunk.model;
   const std::int64_t rows = chunk.batch.size(), first = chunk.batch.first;
   std::vector<std::int64_t> own(static_cast<std::size_t>(rows));
   std::iota(own.begin(), own.end(), first);
-  const at::Tensor other = others(data.info().size, context).narrow(0, first, rows).contiguous();
+  const at::Tensor other = others(data.info().size, context).narrow(0, first, rows);
   const std::int64_t* begin = other.data_ptr<std::int64_t>();
 
-  const Recording plain = model.run(chunk.inputs, {});
-  const TargetScore target(params_.target, plain, chunk.batch);
+  const TargetScore target(params_.target, *chunk.recording, chunk.batch);
   const std::vector<at::Tensor> scores = {
-      target.capture().empty() ? target.score(plain)
-                               : scores_at(data, own, target, &chunk.batch.ids, model, context),
-      scores_at(changed, own, target, &chunk.batch.ids, model, context),
-      scores_at(data, {begin, begin + rows}, target, nullptr, model, context)};
+      target.score(*chunk.recording),
+      scores_at(changed, own, chunk.batch.ids, target, *chunk.model, context),
+      scores_at(data, {begin, begin + rows}, {}, target, *chunk.model, context)};
   const char* names[] = {"score", "changed", "other"};
   for (std::size_t i = 0; i < scores.size(); ++i) chunk.emit("metrics", names[i], scores[i]);
   state.parts = {at::stack(scores, 1).to(at::kCPU, at::kDouble)};

@@ -27,7 +27,16 @@ class ScoreShift final : public microtome::StreamingStage<Scores> {
   void finish(State& state, microtome::Context& context) const override;
 
  private:
+  /// Of each sample in the order of the dataset, the position of another one.
+  at::Tensor others(std::int64_t size, microtome::Context& context) const;
+
   Params params_;
+  /// The others, drawn once for all chunks.
+  struct Known {
+    std::mutex mutex;
+    at::Tensor others;
+  };
+  std::shared_ptr<Known> known_ = std::make_shared<Known>();
 };
 
 }  // namespace evaluate

@@ -26,8 +26,9 @@ std::shared_ptr<MemoryDataset> data(const at::Tensor& x, const char* prefix = "s
 }
 
 Output shift(const std::shared_ptr<MemoryDataset>& plain,
-             const std::shared_ptr<MemoryDataset>& changed, std::int64_t chunk = 4) {
-  const auto stage = make<evaluate::ScoreShift>(R"j({"target": "class(0)"})j");
+             const std::shared_ptr<MemoryDataset>& changed, std::int64_t chunk = 4,
+             const std::string& target = "class(0)") {
+  const auto stage = make<evaluate::ScoreShift>(R"j({"target": ")j" + target + "\"}");
   return Harness()
       .model("model", linear())
       .dataset("data", plain)
@@ -62,6 +63,14 @@ TEST(ScoreShift, OfWhatItSeesIsThatMuchAndOthersAreOthers) {
   EXPECT_TRUE(std::get<0>(others.sort()).equal(std::get<0>(x.select(1, 0).sort())));
   EXPECT_FALSE((others == x.select(1, 0)).any().item<bool>());
   EXPECT_TRUE(others.equal(shift(data(x), data(other), 9).tensors.at("other")));
+}
+
+TEST(ScoreShift, FollowsAUnitToo) {
+  at::manual_seed(3);
+  const at::Tensor x = at::randn({6, 2});
+  const Output output = shift(data(x), data(x + 1), 4, "unit(score[unit=0])");
+  EXPECT_TRUE(output.tensors.at("score").equal(x.select(1, 0)));
+  EXPECT_NEAR(output.metric("shift").value, 1, 1e-6);
 }
 
 TEST(ScoreShift, SamplesThatAreNotPairedAreAnErrorThatNamesThem) {

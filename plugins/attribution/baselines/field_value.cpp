@@ -1,5 +1,7 @@
 #include "baselines/field_value.h"
 
+#include "result.h"
+
 namespace attribution {
 
 using namespace microtome;
@@ -46,13 +48,9 @@ void check_field_value(const PlanInputs& inputs, const HookPoint& at, const std:
 at::Tensor field_value(const AttributionInput& input, const HookPoint& at, const std::string& field,
                        const at::Tensor& value, const std::string& parameter) {
   const at::Tensor& given = input.batch.fields.at(field);
-  const at::Tensor wrong = given.isfinite().logical_not().reshape({given.size(0), -1}).any(1);
-  if (wrong.any().item<bool>()) {
-    throw Error(
-        named(parameter, field) + " of sample \"" +
-        input.batch.ids.at(static_cast<std::size_t>(wrong.nonzero()[0].item<std::int64_t>())) +
-        "\" holds a NaN or an infinite value");
-  }
+  if (const auto row = row_not_finite(given))
+    throw Error(named(parameter, field) + " of sample \"" + input.batch.ids.at(*row) +
+                "\" holds a NaN or an infinite value");
   const auto& [port, own] = *input.inputs.begin();
   const bool is_image = input.inputs.size() == 1 && given.sizes() == own.sizes();
   // An image of a model that normalises is one of pixels, as the samples are.

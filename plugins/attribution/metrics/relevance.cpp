@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "result.h"
+
 namespace attribution {
 
 using namespace microtome;
@@ -49,12 +51,9 @@ at::Tensor Compared::rows(std::size_t number, const std::vector<std::string>& id
   } catch (const Error& error) {
     throw Error("attributions \"" + names[number] + "\": " + error.what());
   }
-  const at::Tensor wrong = values.isfinite().logical_not().flatten(1).any(1);
-  if (wrong.any().item<bool>()) {
-    throw Error("attributions \"" + names[number] + "\" of sample \"" +
-                ids.at(static_cast<std::size_t>(wrong.nonzero()[0].item<std::int64_t>())) +
+  if (const auto row = row_not_finite(values))
+    throw Error("attributions \"" + names[number] + "\" of sample \"" + ids.at(*row) +
                 "\" hold a NaN or an infinite value");
-  }
   return values;
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "perturbation/by_sample.h"
+#include "perturbation/maps.h"
 #include "result.h"
 
 namespace attribution {
@@ -55,18 +56,14 @@ void Occlusion::describe(StageSpec<Params>& spec) {
 Plan Occlusion::plan(const PlanInputs& inputs) const {
   Plan plan = BaselineStage::plan(inputs);
   plan.gradients = false;
-  const auto info = inputs.resolve("model", common().at);
-  if (info && !info->shape.empty() && info->shape.size() != 4) {
-    inputs.problems().add(common().at.location,
-                          "occlusion is of values N x channels x height x width");
-  }
+  check_maps(inputs, common().at, "occlusion");
   return plan;
 }
 
 Attributions Occlusion::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  if (value.dim() != 4) throw Error("occlusion is of values N x channels x height x width");
+  demand_maps(value, "occlusion");
   const at::Tensor plain = score.scores(value);
   const std::int64_t height = value.size(2), width = value.size(3);
   const auto places = [&](std::int64_t size) {

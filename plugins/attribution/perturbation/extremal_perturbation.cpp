@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "perturbation/maps.h"
 #include "perturbation/smooth_mask.h"
 #include "result.h"
 
@@ -27,27 +28,20 @@ class Pyramid {
  public:
   explicit Pyramid(const std::vector<at::Tensor>& levels) : levels_(at::stack(levels, 1)) {}
 
+  struct Reading {
+    at::Tensor value;  ///< N x C x H x W
+    at::Tensor slope;  ///< derivative of the value by the mask, like it
+  };
   /// The level is `mask` (N x 1 x H x W, 0..1) of the way up.
-  at::Tensor at(const at::Tensor& mask) const {
-    const Place place = this->place(mask);
-    return at::lerp(level(place.below), level(place.below + 1), place.share);
-  }
-  /// Derivative of that by the mask.
-  at::Tensor slope(const at::Tensor& mask) const {
-    const Place place = this->place(mask);
-    return (level(place.below + 1) - level(place.below)) * last();
+  Reading at(const at::Tensor& mask) const {
+    const auto last = static_cast<double>(levels_.size(1) - 1);
+    const at::Tensor height = mask * last, below = height.floor().clamp(0, last - 1);
+    const at::Tensor number = below.to(at::kLong);
+    const at::Tensor lower = level(number), rise = level(number + 1) - lower;
+    return {lower + rise * (height - below), rise * last};
   }
 
  private:
-  struct Place {
-    at::Tensor below, share;
-  };
-  double last() const { return static_cast<double>(levels_.size(1) - 1); }
-  Place place(const at::Tensor& mask) const {
-    const at::Tensor height = mask * last();
-    const at::Tensor below = height.floor().clamp(0, last() - 1);
-    return {below.to(at::kLong), height - below};
-  }
   at::Tensor level(const at::Tensor& number) const {
     std::vector<std::int64_t> shape = levels_.sizes().vec();
     shape[1] = 1;
@@ -73,8 +67,9 @@ struct Search {
   /// Derivative by the mask of the reward for a shown or a hidden part, N x 1 x H x W.
   at::Tensor reward_gradient(const at::Tensor& shown, bool flipped) const {
     const auto turned = [&](const at::Tensor& value) { return flipped ? value.flip(3) : value; };
-    const at::Tensor by_value = turned(score.gradient(turned(pyramid.at(shown))).values);
-    return (by_value * pyramid.slope(shown)).sum(1, true);
+    const Pyramid::Reading read = pyramid.at(shown);
+    const at::Tensor by_value = turned(score.gradient(turned(read.value)).values);
+    return (by_value * read.slope).sum(1, true);
   }
 
   Found masks(double area, Context& context) const {
@@ -111,7 +106,8 @@ struct Search {
       points.add_(velocity, params.learning_rate).clamp_(0, 1);
     }
     const at::Tensor mask = smooth.on_map(smooth.of(points).mask);
-    return {mask, score.scores(pyramid.at(params.game == MaskGame::remove ? 1 - mask : mask))};
+    return {mask,
+            score.scores(pyramid.at(params.game == MaskGame::remove ? 1 - mask : mask).value)};
   }
 };
 
@@ -173,14 +169,8 @@ Plan ExtremalPerturbation::plan(const PlanInputs& inputs) const {
   Plan plan = BaselineStage::plan(inputs);
   if (params_.hidden == Hidden::blur && params_.baseline != BaselineParams().baseline)
     inputs.problems().add({}, "baseline is for hidden: baseline; a blurred value is there now");
-  const auto info = inputs.resolve("model", common().at);
-  if (info && !info->shape.empty() && info->shape.size() != 4) {
-    inputs.problems().add(common().at.location,
-                          "extremal_perturbation is of values N x channels x height x width");
-  }
-  for (TensorInfo& tensor : plan.outputs[0].tensors) {
-    if (tensor.name == "attributions" && tensor.shape.size() == 4) tensor.shape[1] = 1;
-  }
+  check_maps(inputs, common().at, "extremal_perturbation");
+  promise_one_channel(plan);
   return plan;
 }
 
@@ -188,8 +178,7 @@ Attributions ExtremalPerturbation::attribute(const AttributionInput& input,
                                              Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  if (value.dim() != 4)
-    throw Error("extremal_perturbation is of values N x channels x height x width");
+  demand_maps(value, "extremal_perturbation");
   const auto side = static_cast<double>(std::min(value.size(2), value.size(3)));
   const SmoothMask smooth(value.size(2), value.size(3), params_.sigma.value_or(side * sigma_share),
                           value.options());

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "perturbation/maps.h"
 #include "result.h"
 
 namespace attribution {
@@ -54,19 +55,15 @@ Plan Rise::plan(const PlanInputs& inputs) const {
   Plan plan = BaselineStage::plan(inputs);
   plan.gradients = false;
   plan.random = true;
-  const auto info = inputs.resolve("model", common().at);
-  if (info && !info->shape.empty() && info->shape.size() != 4)
-    inputs.problems().add(common().at.location, "rise is of values N x channels x height x width");
-  for (TensorInfo& tensor : plan.outputs[0].tensors) {
-    if (tensor.name == "attributions" && tensor.shape.size() == 4) tensor.shape[1] = 1;
-  }
+  check_maps(inputs, common().at, "rise");
+  promise_one_channel(plan);
   return plan;
 }
 
 Attributions Rise::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  if (value.dim() != 4) throw Error("rise is of values N x channels x height x width");
+  demand_maps(value, "rise");
   const std::int64_t rows = value.size(0), height = value.size(2), width = value.size(3);
   at::Tensor total = at::zeros({rows, 1, height, width}, value.options().dtype(at::kDouble));
   for (std::size_t i = 0; i < baselines().size(); ++i) {
