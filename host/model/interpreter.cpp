@@ -3,6 +3,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "host/model/equal_rows.h"
 #include "host/model/rule_call.h"
 
 namespace microtome::host {
@@ -49,7 +50,9 @@ class Run {
         watch_(watch),
         recording_(result.recording),
         kept_(result.kept),
-        values_(static_cast<std::size_t>(program.value_count)) {
+        values_(static_cast<std::size_t>(program.value_count)),
+        equal_(program.value_count, pass.rows),
+        may_hold_rows_(program.computes_equal_rows_once && !pass.record && pass.rows > 1) {
     if (pass.actions.empty()) return;
     first_action_.resize(values_.size(), none);
     next_action_.resize(pass.actions.size(), none);
@@ -61,16 +64,21 @@ class Run {
     }
   }
 
-  void define(ValueId id, c10::IValue value) {
+  /// `is_row`: the value is one row that stands for all.
+  void define(ValueId id, c10::IValue value, bool is_row = false) {
     if (id == Slice::ignored) return;
     if (!first_action_.empty() && first_action_[index(id)] != none)
-      value = act(id, std::move(value));
+      value = act(id, std::move(value), is_row);
+    if (is_row || equal_.any()) equal_.set(id, is_row);
     values_[index(id)] = std::move(value);
   }
 
   const c10::IValue& read(ValueId id) const {
     return id < 0 ? program_.constant(id) : values_[index(id)];
   }
+
+  /// With all rows, as others see it.
+  at::Tensor shown(ValueId id) const { return shown(read(id).toTensor(), equal_.has(id)); }
 
   void run(const Slice& slice) {
     for (const Slice::Step& step : slice.steps()) {
@@ -89,14 +97,18 @@ class Run {
               stack_.push_back(read(ids[i]));
             }
           }
-          operate(node, ids + step.inputs, step.inputs > 0 && last[0] != 0);
+          const bool on_one_row = equal_.any() && equal_.settle(node, ids, stack_);
+          operate(node, ids + step.inputs, step.inputs > 0 && last[0] != 0, on_one_row);
           break;
         }
         case Node::Kind::identity:
-          define(ids[1], read(ids[0]));
+          define(ids[1], read(ids[0]), equal_.has(ids[0]));
           break;
         default:
+          equal_.spread(values_);
+          ++depth_;
           run_other(node);
+          --depth_;
       }
       const ValueId* const released = ids + step.inputs + step.outputs;
       for (std::uint32_t i = 0; i < step.releases; ++i) values_[index(released[i])] = c10::IValue();
@@ -157,7 +169,8 @@ class Run {
   }
 
   /// Calls it on the arguments in the stack. `owned`: the first one has no other reader.
-  void operate(const Node& node, const ValueId* outputs, bool owned) {
+  /// `on_one_row`: they are rows that stand for all.
+  void operate(const Node& node, const ValueId* outputs, bool owned, bool on_one_row = false) {
     try {
       const WatchedOperator watched(watch_, node);
       const bool by_rules = pass_.rules != nullptr && pass_.record && any_recorded(stack_);
@@ -182,7 +195,11 @@ class Run {
       throw Error(place(node) + "returned " + std::to_string(stack_.size()) + " values for " +
                   std::to_string(node.outputs.size()));
     }
-    for (std::size_t i = 0; i < node.outputs.size(); ++i) define(outputs[i], std::move(stack_[i]));
+    for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+      // A constant with rows of its own gives all of them.
+      const bool is_row = on_one_row && stack_[i].toTensor().size(0) == 1;
+      define(outputs[i], std::move(stack_[i]), is_row);
+    }
   }
 
   void branch(const Node& node) {
@@ -242,26 +259,40 @@ class Run {
     return 0;
   }
 
-  c10::IValue act(ValueId id, c10::IValue value) {
+  c10::IValue act(ValueId id, c10::IValue value, bool& is_row) {
     const auto first = index(first_action_[index(id)]);
     const ValueActions& only = pass_.actions[first];
     if (next_action_[first] == none && only.execution == 0) {
-      if (value.isTensor() && value.toTensor().defined()) act(only, value);
-      for (const std::size_t place : only.keeps) kept_[place] = value;
+      if (value.isTensor() && value.toTensor().defined()) act(only, value, is_row);
+      for (const std::size_t place : only.keeps) kept_[place] = all_rows(value, is_row);
       return value;
     }
     const int execution = count(id);
     if (value.isTensor() && value.toTensor().defined()) {
-      for_actions(id, execution, [&](const ValueActions& action) { act(action, value); });
+      for_actions(id, execution, [&](const ValueActions& action) { act(action, value, is_row); });
     }
     for_actions(id, execution, [&](const ValueActions& action) {
-      for (const std::size_t place : action.keeps) kept_[place] = value;
+      for (const std::size_t place : action.keeps) kept_[place] = all_rows(value, is_row);
     });
     return value;
   }
 
-  void act(const ValueActions& action, c10::IValue& value) {
-    for (const Edit* edit : action.edits) value = edited(*edit, value.toTensor());
+  c10::IValue all_rows(const c10::IValue& value, bool is_row) const {
+    return is_row ? c10::IValue(equal_.all(value.toTensor())) : value;
+  }
+
+  at::Tensor shown(const at::Tensor& value, bool is_row) const {
+    return handed_out(program_, is_row ? equal_.all(value).contiguous() : value);
+  }
+
+  void act(const ValueActions& action, c10::IValue& value, bool& is_row) {
+    for (const Edit* edit : action.edits) {
+      const at::Tensor whole = all_rows(value, is_row).toTensor();
+      const at::Tensor next = edited(*edit, whole);
+      if (next.is_same(whole)) continue;
+      is_row = next.dim() > 0 && next.size(0) < whole.size(0);
+      value = next;
+    }
     if (!action.differentiate.empty()) {
       const at::Tensor& tensor = value.toTensor();
       if (!tensor.is_floating_point())
@@ -273,33 +304,50 @@ class Run {
         recording_.differentiated[place] = value.toTensor();
     }
     for (const auto& [place, selector] : action.captures) {
-      at::Tensor whole = handed_out(program_, value.toTensor());
+      at::Tensor whole = shown(value.toTensor(), is_row);
       recording_.captured[place] =
           selector->empty() ? std::move(whole) : select(whole, *selector, pass_.directions);
     }
   }
 
+  /// What the edit makes of a value; one row where that stands for all and may be held so.
   at::Tensor edited(const Edit& edit, const at::Tensor& value) const {
+    const auto format = value.suggest_memory_format();
     if (edit.value.defined() && edit.at.selector.empty()) {
       const bool reduced =
           program_.reduced_precision && value.scalar_type() == *program_.reduced_precision;
       demand_alike(edit, edit.value, value, reduced ? at::kFloat : value.scalar_type());
-      return edit.value.to(value.scalar_type()).contiguous(value.suggest_memory_format());
+      return held(edit.value.to(value.scalar_type()), value).contiguous(format);
     }
     const at::Tensor whole = handed_out(program_, value);
     const at::Tensor part = select(whole, edit.at.selector, pass_.directions);
     const at::Tensor replacement = edit.value.defined() ? edit.value : edit.apply(part);
     if (replacement.is_same(part)) return value;
     demand_alike(edit, replacement, part, part.scalar_type());
-    return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
+    if (!edit.at.selector.empty())
+      return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
+    const at::Tensor stands = held(replacement.to(value.scalar_type()), value);
+    return program_.channels_last ? stands.contiguous(format) : stands;
+  }
+
+  /// What stands in the place of `value`: as it is, or one row of it.
+  at::Tensor held(const at::Tensor& replacement, const at::Tensor& value) const {
+    const bool is_row = replacement.sizes() != value.sizes();
+    if (is_row && may_hold_rows_ && depth_ == 0 && value.size(0) == pass_.rows) return replacement;
+    return assign(value, {}, replacement);
   }
 
   static void demand_alike(const Edit& edit, const at::Tensor& replacement, const at::Tensor& part,
                            at::ScalarType type) {
-    if (!replacement.defined() || replacement.sizes() != part.sizes() ||
-        replacement.scalar_type() != type) {
+    const auto fits = [&] {
+      if (!replacement.defined() || replacement.scalar_type() != type) return false;
+      if (replacement.sizes() == part.sizes()) return true;
+      return part.dim() > 0 && replacement.dim() == part.dim() && replacement.size(0) == 1 &&
+             replacement.sizes().slice(1) == part.sizes().slice(1);
+    };
+    if (!fits()) {
       throw Error("the edit at \"" + edit.at.text() +
-                  "\" must return what it got in shape and type");
+                  "\" must return what it got in shape and type, or one row of it");
     }
   }
 
@@ -310,6 +358,9 @@ class Run {
   Recording& recording_;
   std::vector<c10::IValue>& kept_;
   std::vector<c10::IValue> values_;
+  EqualRows equal_;
+  bool may_hold_rows_;
+  int depth_ = 0;  ///< of branches and loops around the node that runs
   /// Of each value the first of its actions, and of each action the next of the same value.
   std::vector<std::int32_t> first_action_, next_action_;
   std::unordered_map<ValueId, int> executions_;  ///< of values that loops make
@@ -331,9 +382,8 @@ PassResult interpret(const Program& program, const GivenValues& given, const Pre
   run.run(*pass.slice);
   if (!pass.outputs) return result;
   for (const ProgramPort& output : program.outputs) {
-    const c10::IValue& value = run.read(pass.slice->named(output.value));
-    if (value.isTensor())
-      result.recording.outputs.set(output.name, handed_out(program, value.toTensor()));
+    const ValueId value = pass.slice->named(output.value);
+    if (run.read(value).isTensor()) result.recording.outputs.set(output.name, run.shown(value));
   }
   return result;
 }

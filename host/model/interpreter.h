@@ -33,6 +33,7 @@ struct PreparedPass {
   const BackwardRules* rules = nullptr;
   bool record = false;
   bool outputs = true;
+  std::int64_t rows = 0;  ///< samples that the run is of; 0 when not known
   std::size_t captures = 0, differentiated = 0, kept = 0;
   Directions directions;
 };

@@ -84,6 +84,8 @@ struct Program {
   bool channels_last = false;
   /// Methods may run what is affine at its beginning once, see `Model::affine_prefix`.
   bool shares_affine_prefix = false;
+  /// What is the same for all samples since an edit made it so is computed on one row.
+  bool computes_equal_rows_once = false;
   /// Of real values inside, when it is not that of inputs and outputs.
   std::optional<at::ScalarType> reduced_precision;
 

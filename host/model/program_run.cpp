@@ -174,12 +174,13 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
     given.emplace_back(input.value, ordered.back());
   }
   std::vector<std::vector<ValueId>> live;
-  const PreparedPass prepared = prepare(pass, ids, nullptr, live);
+  PreparedPass prepared = prepare(pass, ids, nullptr, live);
   std::vector<at::Tensor> examples;
   if (!pass.cuts.empty()) {
     for (const at::Tensor& input : ordered) examples.push_back(input.slice(0, 0, 2).clone());
   }
   const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
+  prepared.rows = rows;
   const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
                 rows, examples);
@@ -195,7 +196,8 @@ Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
   ids.reserve(snapshot->values().size());
   for (const auto& [id, value] : snapshot->values()) ids.push_back(id);
   std::vector<std::vector<ValueId>> live;
-  const PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
+  PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
+  prepared.rows = snapshot->rows();
   const WatchedSlice watched(root().watch_, "resume");
   return finish(interpret(program_, snapshot->values(), prepared, root().check_, root().watch_),
                 pass, live, snapshot->rows(), snapshot->examples());

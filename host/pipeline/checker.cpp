@@ -400,7 +400,7 @@ class Checker {
           stage.hooks[stage.plan.read->model].push_back(hook);
       }
       stage.chunk = planned_.pipeline.runtime.chunk_of(samples_of(stage));
-      plan_models(stage);
+      plan_models(i);
       for (const OutputPlan& output : stage.plan.outputs) {
         if (output.module == nullptr) continue;
         stage.models[output.port] =
@@ -415,12 +415,30 @@ class Checker {
   }
 
   /// Declared models by the plan that the stage's hook points allow.
-  void plan_models(PlannedStage& stage) {
+  void plan_models(std::size_t i) {
+    PlannedStage& stage = planned_.stages[i];
     for (const auto& [port, connection] : stage.connections) {
       if (connection.kind != Connection::Kind::model) continue;
       const auto open = planned_.resources.models.find(connection.name);
       if (open == planned_.resources.models.end()) continue;
       stage.running[port] = stage.run_by_plan(*open->second.model, port, planned_.pipeline.runtime);
+      check_precision(i, *stage.running[port]);
+    }
+  }
+
+  /// LibTorch lacks operators in half precision here and there, by version and device: the estimate
+  /// of memory runs the model on a few samples and finds that.
+  void check_precision(std::size_t i, const ProgramModel& model) {
+    const at::ScalarType precision = model.plan_report().precision;
+    if (precision == at::kFloat) return;
+    try {
+      static_cast<void>(model.bytes_per_sample({}));
+    } catch (const Error& error) {
+      const std::string name = precision == at::kHalf ? "float16" : "bfloat16";
+      problems_.add(node(i).location,
+                    "runtime: {precision: " + name + "}: the model \"" + model.name() +
+                        "\" can't be computed in " + name + " here: " + error.what() + "; take " +
+                        (precision == at::kHalf ? "bfloat16 or " : "") + "float32");
     }
   }
 

@@ -11,8 +11,7 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .unit("samples")
       .doc(
           "samples that are read, computed and written together; auto: an eighth of the dataset, "
-          "32 "
-          "at most, so that a few samples do not leave all but one of the cores idle");
+          "32 at most, so that a few samples do not leave all but one of the cores idle");
   spec.parameter("threads", &RuntimeSettings::threads)
       .range(1, 1024)
       .doc("threads inside of one operator");
@@ -32,18 +31,22 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
   spec.parameter("pool_before_relu", &RuntimeSettings::pool_before_relu)
       .doc(
           "a ReLU before max pooling is computed after it, of fewer values, where the value "
-          "between "
-          "is not hooked; the same bits");
+          "between is not hooked; the same bits");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
       .doc("convolutions compute with the channels last in memory; auto: as for fold_batch_norm");
   spec.parameter("in_place", &RuntimeSettings::in_place)
       .doc("results take the memory of arguments that nobody else reads; the same bits");
+  spec.parameter("equal_rows_once", &RuntimeSettings::equal_rows_once)
+      .doc(
+          "what an edit makes the same for all samples (a value set to zero), and what is computed "
+          "from that alone, is computed on one of them, where no gradient is taken; an operator "
+          "may "
+          "round otherwise on one row than on many");
   spec.parameter("affine_prefix", &RuntimeSettings::affine_prefix)
       .doc(
           "what is affine at the beginning of a network (a first convolution and its batch norm) "
           "runs once for all points of a straight path (integrated gradients); it rounds "
-          "otherwise, "
-          "which decides at a ReLU here and there where a gradient goes");
+          "otherwise, which decides at a ReLU here and there where a gradient goes");
   spec.parameter("precision", &RuntimeSettings::precision)
       .choices({"float32", "bfloat16", "float16"})
       .doc("of values inside of the model, for stages that say that they tolerate it");
@@ -73,6 +76,7 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   settings.pool_before_relu = pool_before_relu && !stage.any_hook;
   settings.channels_last = is_on(channels_last);
   settings.in_place = in_place;
+  settings.equal_rows_once = equal_rows_once;
   settings.affine_prefix = affine_prefix;
   if (stage.tolerates_reduced_precision && precision != Precision::float32)
     settings.precision = precision == Precision::bfloat16 ? at::kBFloat16 : at::kHalf;

@@ -17,6 +17,7 @@ struct RuntimeSettings {
   bool pool_before_relu = true;
   Automatic<bool> channels_last;
   bool in_place = true;
+  bool equal_rows_once = true;
   bool affine_prefix = false;
   Precision precision = Precision::float32;
 

@@ -65,8 +65,8 @@ struct Ablate::Work {
   std::vector<HookPoint> places;                   ///< whole values, each once
   std::vector<HookPoint> cuts;                     ///< those among them that runs go on from
   std::vector<std::optional<std::size_t>> cut_of;  ///< by site; nothing: it runs whole
-  std::vector<at::Tensor> means;                   ///< by place
-  std::vector<std::int64_t> donors;                ///< by sample
+  std::vector<at::Tensor> rows;      ///< by place: [1, ...] for every sample; undefined: not known
+  std::vector<std::int64_t> donors;  ///< by sample
   Directions directions;
 
   /// The place of the hook's value in a list; its end when it is not there.
@@ -182,13 +182,31 @@ std::vector<Ablate::Site> Ablate::sites(const Model& model) const {
   return sites;
 }
 
+std::vector<at::Tensor> Ablate::rows(const Work& work) const {
+  if (params_.with == Replacement::mean) return means(work);
+  std::vector<at::Tensor> rows(work.places.size());
+  if (params_.with == Replacement::resample) return rows;
+  const double value = params_.with == Replacement::value ? params_.value : 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const HookPointInfo info = work.model.resolve(work.places[i]);
+    if (info.shape.empty() || info.shape[0] != 1) continue;
+    rows[i] =
+        at::full(info.shape, value, at::TensorOptions(info.type).device(work.context.device()));
+  }
+  return rows;
+}
+
 std::vector<at::Tensor> Ablate::means(const Work& work) const {
   const std::int64_t samples = work.data.info().size, size = work.context.chunk_size();
   const std::int64_t chunks = (samples + size - 1) / size;
-  std::vector<at::Tensor> sums(work.places.size());
+  struct Sum {
+    at::Tensor value;
+    at::ScalarType type = at::kFloat;  ///< of what is summed
+  };
+  std::vector<Sum> sums(work.places.size());
   for (std::int64_t block = 0; block < chunks; block += chunks_at_once) {
     const std::int64_t count = std::min(chunks_at_once, chunks - block);
-    std::vector<std::vector<at::Tensor>> parts(static_cast<std::size_t>(count));
+    std::vector<std::vector<Sum>> parts(static_cast<std::size_t>(count));
     work.context.parallel_for(count, [&](std::int64_t k) {
       const Batch batch = work.data.load(chunk_positions(block + k, size, samples));
       Pass pass;
@@ -196,16 +214,21 @@ std::vector<at::Tensor> Ablate::means(const Work& work) const {
       pass.outputs = false;
       const Recording recording = work.model.run(work.context.bind("model", batch), pass);
       for (const at::Tensor& value : recording.captured)
-        parts[static_cast<std::size_t>(k)].push_back(value.to(at::kDouble).sum(0));
+        parts[static_cast<std::size_t>(k)].push_back(
+            {value.to(at::kDouble).sum(0, /*keepdim=*/true), value.scalar_type()});
     });
     // In the order of the chunks, so that the sum does not depend on who was first.
     for (const auto& part : parts) {
-      for (std::size_t i = 0; i < sums.size(); ++i)
-        sums[i] = sums[i].defined() ? sums[i] + part[i] : part[i];
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        const at::Tensor& so_far = sums[i].value;
+        sums[i] = {so_far.defined() ? so_far + part[i].value : part[i].value, part[i].type};
+      }
     }
   }
-  for (at::Tensor& sum : sums) sum = sum / static_cast<double>(samples);
-  return sums;
+  std::vector<at::Tensor> means;
+  for (const Sum& sum : sums)
+    means.push_back((sum.value / static_cast<double>(samples)).to(sum.type));
+  return means;
 }
 
 Ablate::Effects Ablate::effects(const Work& work,
@@ -233,22 +256,16 @@ Ablate::Effects Ablate::effects(const Work& work,
     pass.outputs = false;
     donated = work.model.run(work.context.bind("model", work.data.load(donors)), pass).captured;
   }
-  const auto replaced = [&](const HookPoint& hook, const at::Tensor& part) -> at::Tensor {
+  const auto replacing = [&](const HookPoint& hook) -> Edit {
     const std::size_t place = Work::place_in(work.places, hook);
-    switch (params_.with) {
-      case Replacement::zero:
-        return at::zeros_like(part);
-      case Replacement::value:
-        return at::full_like(part, params_.value);
-      case Replacement::mean:
-        return select(work.means[place].unsqueeze(0), hook.selector)
-            .expand_as(part)
-            .to(part.options())
-            .contiguous();
-      case Replacement::resample:
-        return select(donated[place], hook.selector);
+    const at::Tensor& value =
+        params_.with == Replacement::resample ? donated[place] : work.rows[place];
+    if (!value.defined()) {
+      const double number = params_.with == Replacement::value ? params_.value : 0;
+      return {hook, [number](const at::Tensor& part) { return at::full_like(part, number); }};
     }
-    throw Error("no such replacement");
+    if (hook.selector.empty()) return {hook, {}, value};
+    return {hook, [value, hook](const at::Tensor&) { return select(value, hook.selector); }};
   };
 
   Effects result;
@@ -261,9 +278,7 @@ Ablate::Effects Ablate::effects(const Work& work,
     Pass pass;
     pass.capture = target.capture();
     pass.directions = work.directions;
-    for (const HookPoint& hook : work.sites[s])
-      pass.edits.push_back(
-          {hook, [&, hook](const at::Tensor& part) { return replaced(hook, part); }});
+    for (const HookPoint& hook : work.sites[s]) pass.edits.push_back(replacing(hook));
     const std::optional<std::size_t> cut = work.cut_of[s];
     const Recording patched =
         cut ? work.model.resume(*clean.snapshots[*cut], pass) : work.model.run(inputs, pass);
@@ -301,7 +316,7 @@ void Ablate::run(Context& context) const {
     const std::size_t cut = Work::place_in(work.cuts, site[0]);
     work.cut_of.push_back(cut < work.cuts.size() ? std::optional(cut) : std::nullopt);
   }
-  if (params_.with == Replacement::mean) work.means = means(work);
+  work.rows = rows(work);
   if (params_.with == Replacement::resample) {
     if (samples < 2) throw Error("with: resample needs two samples at least");
     // Along a random circle, so that no sample is its own donor.

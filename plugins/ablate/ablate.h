@@ -37,7 +37,9 @@ class Ablate final : public microtome::Stage {
 
   /// What is replaced in each run, in the order of the results.
   std::vector<Site> sites(const microtome::Model& model) const;
-  /// Mean over the samples of the value at each of `places`.
+  /// What stands in the place of every sample's value at each of `places`, where that is one.
+  std::vector<at::Tensor> rows(const Work& work) const;
+  /// Mean over the samples, [1, ...], of the value at each of `places`.
   std::vector<at::Tensor> means(const Work& work) const;
   Effects effects(const Work& work, const std::vector<std::int64_t>& positions) const;
 

@@ -116,7 +116,9 @@ at::Tensor select(const at::Tensor& value, const Selector& selector, const at::T
 at::Tensor assign(const at::Tensor& value, const Selector& selector, const at::Tensor& part) {
   if (selector.direction)
     throw Error("a part along a direction cannot be assigned; edit the value");
-  if (selector.empty()) return part;
+  // What is handed on as a whole has its own memory: views of it may be taken.
+  if (selector.empty())
+    return part.sizes() == value.sizes() ? part : part.expand_as(value).contiguous();
   const Prepared prepared = prepare(value, selector);
   // Positions of the selected part in the flattened value, found by selecting from a counter.
   const at::Tensor counter = at::arange(prepared.value.numel(),

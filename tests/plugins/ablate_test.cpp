@@ -118,12 +118,15 @@ TEST(Ablate, OnResNet20EqualsWholeRunsWithTheValueReplaced) {
   at::manual_seed(4);
   const at::Tensor x = at::randn({6, 3, 32, 32});
   const std::string input = model->inputs()[0].name;
+  // By the default plan, which computes what is the same for all samples on one row.
+  std::vector<HookPoint> hooks;
+  const std::vector<std::string> places{"conv1", "layer1.1.conv2", "layer3.0.conv1[c=5]"};
+  for (const std::string& place : places) hooks.push_back(parse_hook_point(place));
   Harness harness;
   std::vector<std::string> ids{"a", "b", "c", "d", "e", "f"};
-  harness.model("model", model)
+  harness.model("model", model->planned(hooks, host::PlanSettings{}))
       .dataset("data", std::make_shared<MemoryDataset>(ids, NamedTensors{{input, x}}))
       .chunk_size(4);
-  const std::vector<std::string> places{"conv1", "layer1.1.conv2", "layer3.0.conv1[c=5]"};
   const auto found = harness
                          .run(*make<Ablate>(R"json({"at": ["conv1", "layer1.1.conv2",
                               "layer3.0.conv1[c=5]"], "target": "class(3)", "outputs": true})json"))

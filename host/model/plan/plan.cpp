@@ -93,8 +93,8 @@ void lose_sites(Program& program, const std::set<ValueId>& values) {
 
 std::string PlanSettings::text() const {
   std::string text;
-  for (const bool setting :
-       {fold_constants, fold_batch_norm, pool_before_relu, channels_last, in_place, affine_prefix})
+  for (const bool setting : {fold_constants, fold_batch_norm, pool_before_relu, channels_last,
+                             in_place, equal_rows_once, affine_prefix})
     text += setting ? '1' : '0';
   return text + c10::toString(precision);
 }
@@ -106,6 +106,7 @@ Value PlanReport::to_value() const {
   value.set("relus_after_pooling", relus_after_pooling);
   value.set("in_place", in_place);
   value.set("channels_last", channels_last);
+  value.set("equal_rows_once", equal_rows_once);
   value.set("precision", c10::toString(precision));
   return value;
 }
@@ -125,6 +126,7 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
     report.precision = settings.precision;
   }
   planned.shares_affine_prefix = settings.affine_prefix;
+  planned.computes_equal_rows_once = report.equal_rows_once = settings.equal_rows_once;
   if (settings.in_place) report.in_place = rewriting::allow_in_place(planned);
   find_last_uses(planned);
   return planned;

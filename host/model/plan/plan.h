@@ -16,11 +16,16 @@ struct PlanSettings {
   bool pool_before_relu = true;
   bool channels_last = true;  ///< convolutions compute with the channels last in memory
   bool in_place = true;       ///< results take the memory of arguments that nobody else has
+  /// What an edit makes the same for all samples, and what is computed from that alone, is computed
+  /// on one of them.
+  bool equal_rows_once = true;
   /// Straight paths run what is affine at the network's beginning once.
   bool affine_prefix = false;
   at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
 
-  static PlanSettings none() { return {false, false, false, false, false, false, at::kFloat}; }
+  static PlanSettings none() {
+    return {false, false, false, false, false, false, false, at::kFloat};
+  }
   /// Equal for equal settings.
   std::string text() const;
 };
@@ -28,7 +33,7 @@ struct PlanSettings {
 /// What was done.
 struct PlanReport {
   std::int64_t constants_folded = 0, batch_norms_folded = 0, relus_after_pooling = 0, in_place = 0;
-  bool channels_last = false;
+  bool channels_last = false, equal_rows_once = false;
   at::ScalarType precision = at::kFloat;
 
   Value to_value() const;

@@ -101,7 +101,8 @@ at::Tensor select(const at::Tensor& value, const Selector& selector, const at::T
 at::Tensor select(const at::Tensor& value, const Selector& selector,
                   const std::function<at::Tensor(const DirectionReference&)>& directions = {});
 
-/// A copy of `value` with `part` in the selected place (out of place; gradients pass through both).
+/// A copy of `value` with `part`, or what it is when broadcast, in the selected place (out of
+/// place; gradients pass through both).
 at::Tensor assign(const at::Tensor& value, const Selector& selector, const at::Tensor& part);
 
 }  // namespace microtome

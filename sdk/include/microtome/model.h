@@ -37,9 +37,11 @@ class NamedTensors {
 struct Edit {
   HookPoint at;
   /// Gets the selected part of the value and returns what stands in its place; returning the very
-  /// tensor that it got changes nothing, to the last bit. Must return the same shape and type.
+  /// tensor that it got changes nothing, to the last bit. Must return the same type, and the same
+  /// shape or one entry along its first dimension, which then stands for all of them.
   std::function<at::Tensor(const at::Tensor&)> apply = {};
-  /// What stands there whatever was there before, in place of `apply`; in any memory format.
+  /// What stands there whatever was there before, in place of `apply`; in any memory format. One
+  /// entry along the first dimension stands for all, as above.
   at::Tensor value = {};
 };
 

@@ -194,6 +194,101 @@ TEST(Plans, ReducedPrecisionIsHandedOutInSinglePrecision) {
   EXPECT_FALSE(a.output().equal(b.output()));
 }
 
+/// What an edit leaves in the place of `hook`: as many rows as there were, or one of them.
+Edit constant_at(const std::string& hook, double number, bool one_row) {
+  return {parse_hook_point(hook), [number, one_row](const at::Tensor& value) {
+            return at::full_like(one_row ? value.slice(0, 0, 1) : value, number);
+          }};
+}
+
+TEST(Plans, WhatIsTheSameForAllSamplesIsComputedOnOne) {
+  at::manual_seed(7);
+  // Operators that go row by row and others: sizes, views, a sum over samples, rows of a constant.
+  const auto whole = shared_model(scripted(
+      "def forward(self, x):\n  a = torch.relu(self.bn1.forward(self.conv1.forward(x)))\n  b = "
+      "self.conv2.forward(torch.max_pool2d(a, [2, 2], [2, 2])) + x[:, 0:1, 0:3, 0:3]\n  c = "
+      "torch.flatten(torch.relu(b), 1) - a.mean()\n  return torch.softmax(c, 1) * self.rows + "
+      "a.view(a.size(0), -1).sum(0)[0]\n",
+      {{"conv1", convolution(3, 6, false)}, {"bn1", norm(6)}, {"conv2", convolution(6, 6, true)}},
+      {{"rows", at::randn({4, 54})}}));
+  const auto planned = whole->planned({}, only(&PlanSettings::equal_rows_once));
+  EXPECT_TRUE(planned->plan_report().equal_rows_once);
+  const at::Tensor x = at::randn({4, 3, 6, 6});
+  const auto inputs = named_inputs(*whole, {x});
+  for (const char* place : {"input", "conv1", "bn1", "conv2"}) {
+    Pass every, one;
+    every.edits = {constant_at(place, 0.3, false)};
+    one.edits = {constant_at(place, 0.3, true)};
+    for (const char* seen : {"bn1", "conv2"}) {
+      every.capture.push_back(parse_hook_point(seen));
+      one.capture.push_back(parse_hook_point(seen));
+    }
+    const Recording expected = whole->run(inputs, every);
+    for (const auto& model : {std::shared_ptr<const ProgramModel>(whole), planned}) {
+      const Recording found = model->run(inputs, one);
+      expect_close(found.output(), expected.output(), 1e-5);
+      for (std::size_t i = 0; i < every.capture.size(); ++i) {
+        expect_close(found.captured[i], expected.captured[i], 1e-5);
+        EXPECT_TRUE(found.captured[i].is_contiguous());
+      }
+    }
+    // From a cut on it is the same, and where gradients are recorded all rows are there.
+    Pass cut;
+    cut.cuts = {{parse_hook_point(place)}};
+    const Recording clean = planned->run(inputs, cut);
+    one.capture.clear();
+    expect_close(planned->resume(*clean.snapshots[0], one).output(), expected.output(), 1e-5);
+    one.record_gradients = every.record_gradients = true;
+    EXPECT_TRUE(planned->run(inputs, one).output().equal(whole->run(inputs, every).output()));
+  }
+}
+
+TEST(Plans, ARowThatStandsForAllIsCapturedKeptAndEditedAsAllOfThem) {
+  at::manual_seed(8);
+  const auto whole = shared_model(net());
+  const auto planned = whole->planned({}, only(&PlanSettings::equal_rows_once));
+  const auto inputs = named_inputs(*whole, {at::randn({3, 3, 5, 5})});
+  // The second edit sees three rows and makes them differ again.
+  std::vector<std::int64_t> rows;
+  Pass pass;
+  pass.edits = {constant_at("conv1", 0.5, true),
+                {parse_hook_point("bn1"), [&](const at::Tensor& value) {
+                   rows.push_back(value.size(0));
+                   return value + at::arange(3).view({3, 1, 1, 1});
+                 }}};
+  pass.cuts = {{parse_hook_point("bn1:in")}};
+  pass.capture = {parse_hook_point("bn1"), parse_hook_point("conv1")};
+  const Recording found = planned->run(inputs, pass), expected = whole->run(inputs, pass);
+  EXPECT_EQ(rows, (std::vector<std::int64_t>{3, 3}));
+  EXPECT_TRUE(found.captured[1].equal(at::full({3, 6, 5, 5}, 0.5F)));
+  expect_close(found.captured[0], expected.captured[0], 1e-5);
+  expect_close(found.output(), expected.output(), 1e-5);
+  const auto chosen = found.snapshots[0]->select(at::tensor({2, 0}, at::kLong));
+  EXPECT_EQ(planned->resume(*chosen, {}).output().size(0), 2);
+  // One sample is its own row, and a shape that fits neither is refused.
+  const auto single = named_inputs(*whole, {at::randn({1, 3, 5, 5})});
+  Pass alone;
+  alone.edits = {constant_at("conv1", 0.5, true)};
+  EXPECT_TRUE(planned->run(single, alone).output().equal(whole->run(single, alone).output()));
+  Pass two;
+  two.edits = {{parse_hook_point("conv1"),
+                [](const at::Tensor& value) { return value.slice(0, 0, 2).clone(); }}};
+  EXPECT_THROW(static_cast<void>(planned->run(inputs, two)), Error);
+}
+
+TEST(Plans, ARowThatStandsForAllGoesThroughBranchesAndLoops) {
+  const auto whole = shared_model(scripted(
+      "def forward(self, x):\n  a = self.act.forward(x)\n  for i in range(x.size(1)):\n    "
+      "a = a * 2 + a.size(0)\n  if bool(a.sum() > 0):\n    a = a - 1\n  return a\n",
+      {{"act", scripted("def forward(self, x):\n  return torch.relu(x)\n")}}));
+  const auto planned = whole->planned({}, only(&PlanSettings::equal_rows_once));
+  const auto inputs = named_inputs(*whole, {at::randn({3, 2})});
+  Pass pass;
+  pass.edits = {constant_at("act", 0.25, true)};
+  EXPECT_TRUE(planned->run(inputs, pass).output().equal(whole->run(inputs, pass).output()));
+  EXPECT_TRUE(whole->run(inputs, pass).output().equal(at::full({3, 2}, 9.0F)));
+}
+
 TEST(Plans, BackwardRulesSeeTheOperatorsThatWereGiven) {
   const auto whole = shared_model(net());
   const auto planned = whole->planned({}, PlanSettings{});
