@@ -128,6 +128,35 @@ TEST(Program, AModelThatNeedsMoreMemoryThanTheRunAllowsGoesInParts) {
   EXPECT_TRUE(at::allclose(whole.at("conv"), parts.at("conv"), 1e-5, 1e-6));
 }
 
+/// Whether this LibTorch has the convolution on the CPU.
+bool has_convolution(at::ScalarType type) {
+  try {
+    const at::Tensor x = at::zeros({1, 1, 4, 4}, type);
+    static_cast<void>(at::conv2d(x, at::zeros({1, 1, 3, 3}, type)));
+    return true;
+  } catch (const c10::Error&) {
+    return false;
+  }
+}
+
+TEST(Program, APrecisionThatTheModelCannotBeComputedInIsFoundByTheCheck) {
+  const SmallWorld world(10);
+  const auto file = world.write_pipeline(three_stages);
+  for (const auto& [name, type] :
+       std::map<std::string, at::ScalarType>{{"bfloat16", at::kBFloat16}, {"float16", at::kHalf}}) {
+    const auto check =
+        run_program({"check", file.string(), "--set", "runtime.precision=" + name}, world.path());
+    if (has_convolution(type)) {
+      EXPECT_EQ(check.status, 0) << check.errors;
+      continue;
+    }
+    // By the two stages that tolerate it, not by the one with gradients.
+    EXPECT_EQ(check.status, 2);
+    EXPECT_THAT(check.errors, AllOf(HasSubstr("precision: " + name), HasSubstr("conv"),
+                                    HasSubstr("float32"), HasSubstr("2 mistakes")));
+  }
+}
+
 TEST(Program, TellsWhereTheTimeGoes) {
   const SmallWorld world(10);
   const auto file = world.write_pipeline(three_stages);
