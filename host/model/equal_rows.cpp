@@ -94,6 +94,18 @@ bool lines_up(const Node& node, const Stack& arguments) {
   return true;
 }
 
+bool is_elementwise(const Node& node) {
+  const auto known = row_wise_operators().find(node.info.operation);
+  return known != row_wise_operators().end() && known->second == Condition::elementwise;
+}
+
+/// All rows, in the memory of the one.
+at::Tensor expanded(const at::Tensor& row, std::int64_t rows) {
+  std::vector<std::int64_t> size = row.sizes().vec();
+  size.at(0) = rows;
+  return row.expand(size);
+}
+
 }  // namespace
 
 bool is_row_wise(const Node& node, const Stack& arguments) {
@@ -128,9 +140,7 @@ bool is_row_wise(const Node& node, const Stack& arguments) {
 }
 
 at::Tensor EqualRows::all(const at::Tensor& row) const {
-  std::vector<std::int64_t> size = row.sizes().vec();
-  size.at(0) = rows_;
-  return row.expand(size);
+  return expanded(row, rows_).contiguous(row.suggest_memory_format());
 }
 
 void EqualRows::spread(std::vector<c10::IValue>& values) {
@@ -148,8 +158,12 @@ bool EqualRows::settle(const Node& node, const ValueId* ids, Stack& stack) const
   }
   if (!any) return false;
   if (alone && is_row_wise(node, stack)) return true;
+  // Number by number it does not matter how they lie in memory.
+  const bool may_share = is_elementwise(node);
   for (std::size_t i = 0; i < stack.size(); ++i) {
-    if (has(ids[i])) stack[i] = all(stack[i].toTensor());
+    if (!has(ids[i])) continue;
+    const at::Tensor row = stack[i].toTensor();
+    stack[i] = may_share ? expanded(row, rows_) : all(row);
   }
   return false;
 }

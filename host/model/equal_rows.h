@@ -18,7 +18,6 @@ class EqualRows {
   EqualRows(std::int32_t value_count, std::int64_t rows)
       : value_count_(static_cast<std::size_t>(value_count)), rows_(rows) {}
 
-  std::int64_t rows() const { return rows_; }
   /// Whether any has been.
   bool any() const { return !held_.empty(); }
   bool has(ValueId value) const {
@@ -28,7 +27,7 @@ class EqualRows {
     if (held_.empty() && is_held) held_.resize(value_count_, 0);
     if (!held_.empty()) held_[static_cast<std::size_t>(value)] = is_held ? 1 : 0;
   }
-  /// All rows, in the memory of the one.
+  /// All rows, in memory of their own: of the one's, not every view can be taken.
   at::Tensor all(const at::Tensor& row) const;
   /// Gives the values that are held all their rows.
   void spread(std::vector<c10::IValue>& values);

@@ -282,7 +282,7 @@ class Run {
   }
 
   at::Tensor shown(const at::Tensor& value, bool is_row) const {
-    return handed_out(program_, is_row ? equal_.all(value).contiguous() : value);
+    return handed_out(program_, is_row ? equal_.all(value) : value);
   }
 
   void act(const ValueActions& action, c10::IValue& value, bool& is_row) {

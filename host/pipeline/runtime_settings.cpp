@@ -40,8 +40,7 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .doc(
           "what an edit makes the same for all samples (a value set to zero), and what is computed "
           "from that alone, is computed on one of them, where no gradient is taken; an operator "
-          "may "
-          "round otherwise on one row than on many");
+          "may round otherwise on one row than on many");
   spec.parameter("affine_prefix", &RuntimeSettings::affine_prefix)
       .doc(
           "what is affine at the beginning of a network (a first convolution and its batch norm) "

@@ -186,12 +186,11 @@ std::vector<at::Tensor> Ablate::rows(const Work& work) const {
   if (params_.with == Replacement::mean) return means(work);
   std::vector<at::Tensor> rows(work.places.size());
   if (params_.with == Replacement::resample) return rows;
-  const double value = params_.with == Replacement::value ? params_.value : 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const HookPointInfo info = work.model.resolve(work.places[i]);
     if (info.shape.empty() || info.shape[0] != 1) continue;
     rows[i] =
-        at::full(info.shape, value, at::TensorOptions(info.type).device(work.context.device()));
+        at::full(info.shape, number(), at::TensorOptions(info.type).device(work.context.device()));
   }
   return rows;
 }
@@ -260,10 +259,8 @@ Ablate::Effects Ablate::effects(const Work& work,
     const std::size_t place = Work::place_in(work.places, hook);
     const at::Tensor& value =
         params_.with == Replacement::resample ? donated[place] : work.rows[place];
-    if (!value.defined()) {
-      const double number = params_.with == Replacement::value ? params_.value : 0;
-      return {hook, [number](const at::Tensor& part) { return at::full_like(part, number); }};
-    }
+    if (!value.defined())
+      return {hook, [this](const at::Tensor& part) { return at::full_like(part, number()); }};
     if (hook.selector.empty()) return {hook, {}, value};
     return {hook, [value, hook](const at::Tensor&) { return select(value, hook.selector); }};
   };

@@ -208,7 +208,7 @@ TEST(Plans, WhatIsTheSameForAllSamplesIsComputedOnOne) {
       "def forward(self, x):\n  a = torch.relu(self.bn1.forward(self.conv1.forward(x)))\n  b = "
       "self.conv2.forward(torch.max_pool2d(a, [2, 2], [2, 2])) + x[:, 0:1, 0:3, 0:3]\n  c = "
       "torch.flatten(torch.relu(b), 1) - a.mean()\n  return torch.softmax(c, 1) * self.rows + "
-      "a.view(a.size(0), -1).sum(0)[0]\n",
+      "a.view(a.size(0), -1).sum(0)[0] + a.view(-1, 36).sum()\n",
       {{"conv1", convolution(3, 6, false)}, {"bn1", norm(6)}, {"conv2", convolution(6, 6, true)}},
       {{"rows", at::randn({4, 54})}}));
   const auto planned = whole->planned({}, only(&PlanSettings::equal_rows_once));
