@@ -16,6 +16,8 @@ at::Tensor as_numbers(const at::Tensor& value) {
 
 bool are_close(const at::Tensor& a, const at::Tensor& b) {
   if (a.numel() == 0) return true;
+  // As a rule they are the same bits, which is told in one go through them.
+  if (a.scalar_type() == b.scalar_type() && at::equal(a, b)) return true;
   const at::Tensor left = as_numbers(a), right = as_numbers(b);
   const double scale =
       right.is_complex() ? 1 : right.abs().nan_to_num(0, 0, 0).max().item<double>();
