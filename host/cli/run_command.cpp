@@ -93,6 +93,10 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
     if (report.constants_folded > 0)
       std::cout << ", " << report.constants_folded << " constants folded";
     if (report.channels_last) std::cout << ", channels last";
+    if (report.pooled_channels_last > 0)
+      std::cout << ", " << report.pooled_channels_last << " max pools channels last";
+    if (report.batch_norm_gradients > 0)
+      std::cout << ", " << report.batch_norm_gradients << " batch norms back by one product";
     if (report.precision != at::kFloat) std::cout << ", " << c10::toString(report.precision);
     Pass pass;
     pass.record_gradients = stage.plan.gradients;

@@ -82,7 +82,8 @@ struct Program {
   std::vector<HookSite> sites;
   /// Values of four dimensions may lie in memory with their channels last.
   bool channels_last = false;
-  /// Methods may run what is affine at its beginning once, see `Model::affine_prefix`.
+  /// Gradients along a line may go back through its affine beginning once, see
+  /// `Model::affine_prefix`.
   bool shares_affine_prefix = false;
   /// What is the same for all samples since an edit made it so is computed on one row.
   bool computes_equal_rows_once = false;

@@ -27,13 +27,17 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
   spec.parameter("fold_batch_norm", &RuntimeSettings::fold_batch_norm)
       .doc(
           "into the convolution before it, where that value is not hooked; auto: for stages that "
-          "take no gradients, as a rounding decides at a ReLU where a gradient goes");
+          "take no gradients, as a rounding decides at a ReLU where a gradient goes. Batch norms "
+          "that stay go back by one multiplication");
   spec.parameter("pool_before_relu", &RuntimeSettings::pool_before_relu)
       .doc(
           "a ReLU before max pooling is computed after it, of fewer values, where the value "
           "between is not hooked; the same bits");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
-      .doc("convolutions compute with the channels last in memory; auto: as for fold_batch_norm");
+      .doc(
+          "convolutions compute with the channels last in memory; auto: as for fold_batch_norm, "
+          "and "
+          "of others only max pooling, to the same bits");
   spec.parameter("in_place", &RuntimeSettings::in_place)
       .doc("results take the memory of arguments that nobody else reads; the same bits");
   spec.parameter("equal_rows_once", &RuntimeSettings::equal_rows_once)
@@ -43,9 +47,9 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
           "may round otherwise on one row than on many");
   spec.parameter("affine_prefix", &RuntimeSettings::affine_prefix)
       .doc(
-          "what is affine at the beginning of a network (a first convolution and its batch norm) "
-          "runs once for all points of a straight path (integrated gradients); it rounds "
-          "otherwise, which decides at a ReLU here and there where a gradient goes");
+          "gradients along a straight path (integrated gradients) are summed behind what is affine "
+          "at the beginning of a network (a first convolution and its batch norm) and go back "
+          "through it once; values stay the same bits");
   spec.parameter("precision", &RuntimeSettings::precision)
       .choices({"float32", "bfloat16", "float16"})
       .doc("of values inside of the model, for stages that say that they tolerate it");
@@ -77,6 +81,13 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   settings.in_place = in_place;
   settings.equal_rows_once = equal_rows_once;
   settings.affine_prefix = affine_prefix;
+  // What changes no value, unless all of it is turned off.
+  const auto is_allowed = [](const Automatic<bool>& setting) {
+    const bool* said = std::get_if<bool>(&setting);
+    return said == nullptr || *said;
+  };
+  settings.pool_channels_last = is_allowed(channels_last);
+  settings.batch_norm_gradients = is_allowed(fold_batch_norm);
   if (stage.tolerates_reduced_precision && precision != Precision::float32)
     settings.precision = precision == Precision::bfloat16 ? at::kBFloat16 : at::kHalf;
   return settings;

@@ -18,7 +18,7 @@ struct RuntimeSettings {
   Automatic<bool> channels_last;
   bool in_place = true;
   bool equal_rows_once = true;
-  bool affine_prefix = false;
+  bool affine_prefix = true;
   Precision precision = Precision::float32;
 
   static void describe(StageSpec<RuntimeSettings>& spec);

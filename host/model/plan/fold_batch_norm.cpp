@@ -3,41 +3,13 @@
 #include "host/model/plan/rewriting.h"
 
 namespace microtome::host::rewriting {
-namespace {
-
-/// y = scale x + shift, by channel, of a batch norm with constant moments; nothing for any other.
-struct Affine {
-  at::Tensor scale, shift;  ///< float64
-};
-
-std::optional<Affine> affine_of(const Program& program, const Node& node) {
-  if (node.info.operation != "aten::batch_norm" || node.inputs.size() != 9) return std::nullopt;
-  const auto constant = [&](std::size_t i) -> const c10::IValue* {
-    return node.inputs[i] < 0 ? &program.constant(node.inputs[i]) : nullptr;
-  };
-  for (const std::size_t i : {1, 2, 3, 4, 5, 7}) {
-    if (constant(i) == nullptr) return std::nullopt;
-  }
-  if (!constant(5)->isBool() || constant(5)->toBool() || !constant(7)->isDouble() ||
-      !constant(3)->isTensor() || !constant(4)->isTensor())
-    return std::nullopt;
-  const at::Tensor mean = constant(3)->toTensor().to(at::kDouble);
-  at::Tensor scale = (constant(4)->toTensor().to(at::kDouble) + constant(7)->toDouble()).rsqrt();
-  if (constant(1)->isTensor()) scale = scale * constant(1)->toTensor().to(at::kDouble);
-  at::Tensor shift = -mean * scale;
-  if (constant(2)->isTensor()) shift = shift + constant(2)->toTensor().to(at::kDouble);
-  return Affine{scale, shift};
-}
-
-}  // namespace
-
 std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked) {
   // The folded value has the same shape.
   const Readers readers(program, {"aten::dim", "aten::size", "aten::numel"});
   std::int64_t folded = 0;
   for (Node& norm : program.body.nodes) {
     if (norm.kind != Node::Kind::operation) continue;
-    const auto affine = affine_of(program, norm);
+    const auto affine = constant_batch_norm(program, norm);
     if (!affine) continue;
     const std::optional<Chain> chain = chain_to(program, readers, hooked, norm.inputs[0]);
     if (!chain || !is_convolution(program, program.body.nodes[chain->maker])) continue;

@@ -35,6 +35,25 @@ at::Tensor constant_tensor(const Program& program, ValueId value) {
   return program.constant(value).toTensor();
 }
 
+std::optional<ChannelAffine> constant_batch_norm(const Program& program, const Node& node) {
+  if (node.info.operation != "aten::batch_norm" || node.inputs.size() != 9) return std::nullopt;
+  const auto constant = [&](std::size_t i) -> const c10::IValue* {
+    return node.inputs[i] < 0 ? &program.constant(node.inputs[i]) : nullptr;
+  };
+  for (const std::size_t i : {1, 2, 3, 4, 5, 7}) {
+    if (constant(i) == nullptr) return std::nullopt;
+  }
+  if (!constant(5)->isBool() || constant(5)->toBool() || !constant(7)->isDouble() ||
+      !constant(3)->isTensor() || !constant(4)->isTensor())
+    return std::nullopt;
+  const at::Tensor mean = constant(3)->toTensor().to(at::kDouble);
+  at::Tensor scale = (constant(4)->toTensor().to(at::kDouble) + constant(7)->toDouble()).rsqrt();
+  if (constant(1)->isTensor()) scale = scale * constant(1)->toTensor().to(at::kDouble);
+  at::Tensor shift = -mean * scale;
+  if (constant(2)->isTensor()) shift = shift + constant(2)->toTensor().to(at::kDouble);
+  return ChannelAffine{scale, shift};
+}
+
 bool is_convolution(const Program& program, const Node& node) {
   if (node.kind != Node::Kind::operation || node.inputs.size() < 7) return false;
   const std::string& name = node.info.operation;
@@ -93,8 +112,9 @@ void lose_sites(Program& program, const std::set<ValueId>& values) {
 
 std::string PlanSettings::text() const {
   std::string text;
-  for (const bool setting : {fold_constants, fold_batch_norm, pool_before_relu, channels_last,
-                             in_place, equal_rows_once, affine_prefix})
+  for (const bool setting :
+       {fold_constants, fold_batch_norm, pool_before_relu, channels_last, in_place, equal_rows_once,
+        affine_prefix, pool_channels_last, batch_norm_gradients})
     text += setting ? '1' : '0';
   return text + c10::toString(precision);
 }
@@ -106,6 +126,8 @@ Value PlanReport::to_value() const {
   value.set("relus_after_pooling", relus_after_pooling);
   value.set("in_place", in_place);
   value.set("channels_last", channels_last);
+  value.set("pooled_channels_last", pooled_channels_last);
+  value.set("batch_norm_gradients", batch_norm_gradients);
   value.set("equal_rows_once", equal_rows_once);
   value.set("precision", c10::toString(precision));
   return value;
@@ -121,6 +143,10 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
   if (settings.pool_before_relu)
     report.relus_after_pooling = rewriting::pool_before_relu(planned, hooked);
   if (settings.channels_last) report.channels_last = rewriting::put_channels_last(planned);
+  if (settings.pool_channels_last && !report.channels_last)
+    report.pooled_channels_last = rewriting::pool_channels_last(planned);
+  if (settings.batch_norm_gradients)
+    report.batch_norm_gradients = rewriting::scale_batch_norm_gradients(planned);
   if (settings.precision != at::kFloat) {
     rewriting::reduce_precision(planned, settings.precision);
     report.precision = settings.precision;

@@ -19,12 +19,15 @@ struct PlanSettings {
   /// What an edit makes the same for all samples, and what is computed from that alone, is computed
   /// on one of them.
   bool equal_rows_once = true;
-  /// Straight paths run what is affine at the network's beginning once.
-  bool affine_prefix = false;
+  /// Straight paths go back through what is affine at the network's beginning once.
+  bool affine_prefix = true;
+  /// Max pooling alone has the channels last in memory, where the network has not.
+  bool pool_channels_last = true;
+  bool batch_norm_gradients = true;       ///< batch norms that stay go back by one multiplication
   at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
 
   static PlanSettings none() {
-    return {false, false, false, false, false, false, false, at::kFloat};
+    return {false, false, false, false, false, false, false, false, false, at::kFloat};
   }
   /// Equal for equal settings.
   std::string text() const;
@@ -33,6 +36,7 @@ struct PlanSettings {
 /// What was done.
 struct PlanReport {
   std::int64_t constants_folded = 0, batch_norms_folded = 0, relus_after_pooling = 0, in_place = 0;
+  std::int64_t pooled_channels_last = 0, batch_norm_gradients = 0;
   bool channels_last = false, equal_rows_once = false;
   at::ScalarType precision = at::kFloat;
 

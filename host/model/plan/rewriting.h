@@ -18,6 +18,12 @@ void rename_reads(Program& program, const std::unordered_map<ValueId, ValueId>& 
 ValueId add_constant(Program& program, c10::IValue value);
 /// The tensor of a constant; an undefined one for anything else, None included.
 at::Tensor constant_tensor(const Program& program, ValueId value);
+/// y = scale x + shift, by channel, of a batch norm with constant moments.
+struct ChannelAffine {
+  at::Tensor scale, shift;  ///< float64
+};
+/// Nothing for any other node.
+std::optional<ChannelAffine> constant_batch_norm(const Program& program, const Node& node);
 /// Whether the node is a convolution whose weight is a constant, not a transposed one.
 bool is_convolution(const Program& program, const Node& node);
 void lose_sites(Program& program, const std::set<ValueId>& values);
@@ -44,6 +50,8 @@ std::optional<Chain> chain_to(const Program& program, const Readers& readers,
 std::int64_t fold_constants(Program& program, const std::set<ValueId>& hooked);
 std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked);
 std::int64_t pool_before_relu(Program& program, const std::set<ValueId>& hooked);
+std::int64_t pool_channels_last(Program& program);
+std::int64_t scale_batch_norm_gradients(Program& program);
 /// Whether it could be done.
 bool put_channels_last(Program& program);
 std::int64_t allow_in_place(Program& program);

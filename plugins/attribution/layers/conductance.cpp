@@ -59,7 +59,7 @@ Attributions over_baselines(const Baselines& baselines, const ScoreFunction& sco
                             const AttributionInput& input, Context& context, bool complete,
                             Integrate integrate) {
   const at::Tensor& end = score.value();
-  const at::Tensor scores = score.scores(end);
+  const at::Tensor scores = score.clean_scores();
   const double share = 1 / static_cast<double>(baselines.size());
   at::Tensor total, delta;
   for (std::size_t i = 0; i < baselines.size(); ++i) {

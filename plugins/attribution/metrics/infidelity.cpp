@@ -101,7 +101,7 @@ void Infidelity::batch(State& state, Chunk& chunk, Context& context) const {
   const std::int64_t places = value.numel() / value.size(0);
   attributions.push_back(random_relevance(chunk.batch, places, 0, context).view(value.sizes()));
   const at::Tensor phi = at::stack(attributions, 1).flatten(2);  // [N, methods + 1, P]
-  const at::Tensor clean = score.scores(value).to(at::kDouble);
+  const at::Tensor clean = score.clean_scores().to(at::kDouble);
   // Moments over the draws: of I.Phi times df, (I.Phi)^2 and df^2.
   at::Tensor product, square, effect;
   for (std::int64_t draw = 0; draw < params_.draws; ++draw) {

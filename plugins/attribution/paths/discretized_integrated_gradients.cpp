@@ -80,7 +80,7 @@ Attributions DiscretizedIntegratedGradients::attribute(const AttributionInput& i
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& end = score.value();
   const auto real = reference(input, end, context);
-  const at::Tensor scores = score.scores(end).to(at::kDouble);
+  const at::Tensor scores = score.clean_scores().to(at::kDouble);
   const std::int64_t width = real->points.size(1);
   at::Tensor values, baseline_scores, errors, straight_errors;
   const double share = 1.0 / static_cast<double>(baselines().size());

@@ -61,7 +61,7 @@ Attributions BackgroundStage::attribute(const AttributionInput& input, Context& 
     baseline_scores += score.scores(start);
   }
   const auto draws = static_cast<double>(draws_);
-  const at::Tensor scores = score.scores(value);
+  const at::Tensor scores = score.clean_scores();
   Attributions result = attributions(score, scores, total / draws);
   result.completeness_delta =
       row_sums(total / draws) - (scores.to(at::kDouble) - baseline_scores / draws);

@@ -102,7 +102,7 @@ void IntegratedGradients::describe(StageSpec<Params>& spec) {
 
 Attributions IntegratedGradients::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score_of = score_function(input, context);
-  const at::Tensor score = score_of.scores(score_of.value()).to(at::kDouble);
+  const at::Tensor score = score_of.clean_scores().to(at::kDouble);
   at::Tensor values, delta, steps, converged;
   for (std::size_t i = 0; i < baselines().size(); ++i) {
     const at::Tensor& end = score_of.value();

@@ -73,7 +73,7 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
     throw Error("features: there are " + std::to_string(count) + " groups, " +
                 std::to_string(most_groups) + " are the most whose pairs can be computed");
   }
-  const at::Tensor scores = score.scores(end).to(at::kDouble);
+  const at::Tensor scores = score.clean_scores().to(at::kDouble);
   const at::TensorOptions precise = end.options().dtype(at::kDouble);
   at::Tensor values = at::zeros(end.sizes(), precise);
   at::Tensor pairs = at::zeros({rows, count, count}, precise);

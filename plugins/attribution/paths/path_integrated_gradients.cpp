@@ -178,7 +178,7 @@ Attributions PathIntegratedGradients::attribute(const AttributionInput& input,
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& end = score.value();
   const auto check = [&] { context.check_cancelled(); };
-  const at::Tensor scores = score.scores(end).to(at::kDouble);
+  const at::Tensor scores = score.clean_scores().to(at::kDouble);
   at::Tensor values, baseline_scores;
   // These begin where they begin, once.
   const bool has_own_start = params_.path == PathKind::blur || params_.path == PathKind::given;

@@ -64,7 +64,7 @@ Attributions Occlusion::attribute(const AttributionInput& input, Context& contex
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
   demand_maps(value, "occlusion");
-  const at::Tensor plain = score.scores(value);
+  const at::Tensor plain = score.clean_scores();
   const std::int64_t height = value.size(2), width = value.size(3);
   const auto places = [&](std::int64_t size) {
     return size <= params_.window
@@ -116,7 +116,7 @@ Attributions FeatureAblation::of_features(const AttributionInput& input, Context
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
   const Features features = features_of(grouping(), value, input);
-  const at::Tensor plain = score.scores(value);
+  const at::Tensor plain = score.clean_scores();
   const at::Tensor total =
       averaged(baselines(), score, input, context, [&](const at::Tensor& start) {
         at::Tensor falls = at::empty({value.size(0), features.count}, at::kDouble);

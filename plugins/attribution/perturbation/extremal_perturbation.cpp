@@ -211,7 +211,7 @@ Attributions ExtremalPerturbation::attribute(const AttributionInput& input,
       add(areas[k], found.mask.mean({1, 2, 3}));
     }
   }
-  Attributions result = attributions(score, score.scores(value), values);
+  Attributions result = attributions(score, score.clean_scores(), values);
   result.more.emplace_back("perturbed_score", at::stack(left, 1).to(at::kFloat));
   result.more.emplace_back("area", at::stack(areas, 1).to(at::kFloat));
   return result;

@@ -82,7 +82,7 @@ Attributions Rise::attribute(const AttributionInput& input, Context& context) co
   }
   const double scale = params_.present * static_cast<double>(params_.masks) *
                        static_cast<double>(baselines().size());
-  return attributions(score, score.scores(value), total / scale);
+  return attributions(score, score.clean_scores(), total / scale);
 }
 
 }  // namespace attribution

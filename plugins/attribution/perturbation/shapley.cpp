@@ -37,7 +37,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
                     bool complete, Solve solve) {
   const at::Tensor& value = score.value();
   const Features features = features_of(grouping, value, input);
-  const at::Tensor plain = score.scores(value);
+  const at::Tensor plain = score.clean_scores();
   const double share = 1 / static_cast<double>(baselines.size());
   at::Tensor total = at::zeros({value.size(0), features.count}, at::kDouble);
   at::Tensor difference = at::zeros({value.size(0)}, at::kDouble);

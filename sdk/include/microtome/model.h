@@ -142,8 +142,8 @@ class Model {
   /// The last hook point whose value is an affine function of the value at `from` and through which
   /// alone all that comes later depends on it (behind a first convolution and its batch norm, say):
   /// a straight line at `from` is a straight line there, and gradients by it become gradients by
-  /// `from` through one constant linear map. Nothing when there is none, or unless `runtime:
-  /// {affine_prefix: true}` allows it.
+  /// `from` through one constant linear map. Nothing when there is none, or where `runtime:
+  /// {affine_prefix: false}` forbids it.
   virtual std::optional<HookPoint> affine_prefix(const HookPoint& from) const;
   /// Parameters and buffers by path (`layer1.0.conv1.weight`), in the order of the model's modules.
   /// Empty for a model that was frozen before it was saved.

@@ -44,32 +44,18 @@ ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, con
         pass.outputs = needs_outputs;
         pass.capture = {at};
         const bool cuts_here = !at.is_model_input() && model.resolve(at).can_cut;
-        const std::optional<HookPoint> prefix = model.affine_prefix(at);
         if (cuts_here) pass.cuts.push_back({at});
-        if (prefix) {
-          pass.cuts.push_back({*prefix});
-          pass.capture.push_back(*prefix);
-        }
         const Recording plain = model.run(inputs, pass);
         value_ = plain.captured[0];
         if (cuts_here) snapshot_ = plain.snapshots[0];
         TargetScore target = decide(plain);
         // A unit that is scored may lie before the prefix's end.
-        if (prefix && target.capture().empty()) {
-          behind_prefix_ = std::shared_ptr<const ScoreFunction>(
-              new ScoreFunction(*this, target, *prefix, plain.captured[1], plain.snapshots.back()));
+        if (target.capture().empty()) {
+          prefix_ = model.affine_prefix(at);
+          if (needs_outputs) clean_scores_ = target.score(plain).detach();
         }
         return target;
       }()) {}
-
-ScoreFunction::ScoreFunction(const ScoreFunction& outer, TargetScore target, const HookPoint& at,
-                             at::Tensor value, std::shared_ptr<const Snapshot> snapshot)
-    : model_(outer.model_),
-      inputs_(outer.inputs_),
-      at_(at),
-      value_(std::move(value)),
-      snapshot_(std::move(snapshot)),
-      target_(std::move(target)) {}
 
 Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tensor& samples) const {
   pass.edits.insert(pass.edits.begin(), {at_, {}, points});
@@ -86,6 +72,10 @@ Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tens
 at::Tensor ScoreFunction::score(const Recording& recording, const at::Tensor& samples,
                                 std::size_t offset) const {
   return (samples.defined() ? target_.rows(samples) : target_).score(recording, 1, offset);
+}
+
+at::Tensor ScoreFunction::clean_scores() const {
+  return clean_scores_.defined() ? clean_scores_ : scores(value_);
 }
 
 at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples) const {
@@ -142,21 +132,25 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
                                         const std::vector<QuadratureNode>& nodes,
                                         const at::Tensor& samples,
                                         const std::function<void()>& check) const {
-  if (behind_prefix_ != nullptr) {
-    Pass prefix;
-    prefix.capture = {behind_prefix_->at_};
-    prefix.outputs = false;
-    const at::Tensor inner_start = run(start, prefix, samples).captured[0];
-    prefix.differentiate = {at_};
-    const Recording at_end = run(end, prefix, samples);
-    const at::Tensor sum = behind_prefix_->line_integral(inner_start, at_end.captured[0].detach(),
-                                                         nodes, samples, check);
-    // The derivative of the prefix is the same everywhere.
-    const at::Tensor& value = at_end.captured[0];
-    return at_end.gradients((value * sum.to(value.options())).sum())[0].to(at::kDouble);
-  }
-  at::Tensor from = start, to = end, step = end - start;
-  at::Tensor total = at::zeros(start.sizes(), start.options().dtype(at::kDouble));
+  const at::Tensor sum = sum_of_gradients(start, end, nodes, samples, check);
+  if (!sum.defined()) return at::zeros(start.sizes(), start.options().dtype(at::kDouble));
+  if (!prefix_) return sum.contiguous();
+  // The derivative of the prefix is the same everywhere.
+  Pass through;
+  through.capture = {*prefix_};
+  through.differentiate = {at_};
+  through.outputs = false;
+  const Recording at_end = run(end, through, samples);
+  const at::Tensor& value = at_end.captured[0];
+  return at_end.gradients((value * sum.to(value.options())).sum())[0].to(at::kDouble);
+}
+
+at::Tensor ScoreFunction::sum_of_gradients(const at::Tensor& start, const at::Tensor& end,
+                                           const std::vector<QuadratureNode>& nodes,
+                                           const at::Tensor& samples,
+                                           const std::function<void()>& check) const {
+  const at::Tensor step = end - start;
+  at::Tensor total;
   // A few nodes are summed in single precision, which is twice as fast and loses nothing to speak
   // of.
   at::Tensor few;
@@ -177,14 +171,14 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
     const auto node = [&](std::int64_t i) { return used[static_cast<std::size_t>(first + i)]; };
     std::vector<std::int64_t> shape = start.sizes().vec();
     shape[0] *= count;
-    at::Tensor points = at::empty(shape, from.options(), from.suggest_memory_format());
+    const at::Tensor points = at::empty(shape, start.options());
     for (std::int64_t i = 0; i < count; ++i) {
       at::Tensor part = points.narrow(0, i * rows, rows);
       // The ends themselves, not a sum that rounds.
       if (node(i).position == 0 || node(i).position == 1) {
-        part.copy_(node(i).position == 0 ? from : to);
+        part.copy_(node(i).position == 0 ? start : end);
       } else {
-        at::add_out(part, from, step, node(i).position);
+        at::add_out(part, start, step, node(i).position);
       }
     }
     at::Tensor chosen = samples;
@@ -192,16 +186,13 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
       chosen = (samples.defined() ? samples : at::arange(rows, at::kLong)).repeat({count});
     Pass pass;
     pass.capture = target_.capture();
-    pass.differentiate = {at_};
+    pass.differentiate = {prefix_.value_or(at_)};
     const Recording recording = run(points, std::move(pass), chosen);
     const at::Tensor gradients = gradient_as_computed(recording, score(recording, chosen));
     if (!few.defined()) {
       // In the order in memory that the model computes in, so that no step puts it in order again.
-      const at::MemoryFormat format = gradients.suggest_memory_format();
-      from = from.contiguous(format);
-      to = to.contiguous(format);
-      step = step.contiguous(format);
-      few = at::empty_like(from);
+      few = at::empty_like(gradients.narrow(0, 0, rows));
+      total = at::zeros_like(few, few.options().dtype(at::kDouble));
     }
     for (std::int64_t i = 0; i < count; ++i) {
       const at::Tensor part = gradients.narrow(0, i * rows, rows);

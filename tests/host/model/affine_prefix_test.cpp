@@ -93,6 +93,31 @@ TEST(AffinePrefix, IntegralsAlongALineAreThoseOfPlainRuns) {
   }
 }
 
+TEST(AffinePrefix, RectifiersDecideAsInPlainRuns) {
+  at::manual_seed(8);
+  // So many units that some are within a rounding of 0, and a gradient that depends on each.
+  const auto model = shared_model(
+      scripted("def forward(self, x):\n  a = torch.relu(self.bn1.forward(self.conv1.forward(x)))\n"
+               "  return torch.mean(torch.relu(self.conv2.forward(a)), [2, 3])\n",
+               {{"conv1", convolution(3, 32, true)},
+                {"bn1", norm(32)},
+                {"conv2", convolution(32, 16, false)}}));
+  const at::Tensor end = at::randn({2, 3, 64, 64});
+  const NamedTensors inputs = named_inputs(*model, {end});
+  std::vector<QuadratureNode> nodes;
+  for (int i = 0; i < 16; ++i) nodes.push_back({(i + 0.5) / 16, 1.0 / 16});
+  const auto integral = [&](bool affine_prefix) {
+    const auto planned = sharing(model, affine_prefix);
+    const ScoreFunction score(
+        *planned, inputs, parse_hook_point("input"), [&](const Recording& plain) {
+          return TargetScore(parse_target("class(2)"), plain, Batch{0, {"a", "b"}, {}});
+        });
+    return score.line_integral(at::zeros_like(end), end, nodes, {}, [] {});
+  };
+  const at::Tensor plain = integral(false), shared = integral(true);
+  EXPECT_LE((plain - shared).abs().max().item<double>(), 2e-6 * plain.abs().max().item<double>());
+}
+
 TEST(AffinePrefix, ATargetBeforeItsEndRunsPlainly) {
   const auto planned = sharing(shared_model(smooth_net()), true);
   const at::Tensor end = at::randn({2, 3, 5, 5});

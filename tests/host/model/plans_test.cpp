@@ -14,12 +14,6 @@ using host::ProgramModel;
 using ::testing::HasSubstr;
 using torch::jit::Module;
 
-PlanSettings only(bool PlanSettings::*setting) {
-  PlanSettings settings = PlanSettings::none();
-  settings.*setting = true;
-  return settings;
-}
-
 /// conv, norm, relu, conv with a skip, norm of the sum, and a view.
 Module net() {
   at::manual_seed(5);

@@ -39,6 +39,25 @@ TEST(ScoreFunction, GoesOnFromALayerAndTakesSamplesInAnyOrder) {
                            scores.index_select(0, some), 1e-5, 1e-6));
 }
 
+TEST(ScoreFunction, CleanScoresAreThoseOfItsValue) {
+  const auto model = rectified();
+  const Scored scored{model->planned({}, host::PlanSettings{}),
+                      named_inputs(*model, {at::randn({3, 3, 6, 6})})};
+  for (const char* hook : {"input", "bn1"}) {
+    const ScoreFunction score = scored.at(hook);
+    EXPECT_TRUE(score.clean_scores().equal(score.scores(score.value()))) << hook;
+    // A target that is known runs only as far as the hook point at first.
+    const ScoreFunction known(*scored.model, scored.inputs, parse_hook_point(hook), score.target());
+    EXPECT_TRUE(known.clean_scores().equal(score.clean_scores())) << hook;
+  }
+  const ScoreFunction unit(*scored.model, scored.inputs, parse_hook_point("input"),
+                           [](const Recording& plain) {
+                             return TargetScore(parse_target("unit(bn1[c=2,y=1,x=3])"), plain,
+                                                Batch{0, {"a", "b", "c"}, {}});
+                           });
+  EXPECT_TRUE(unit.clean_scores().equal(unit.scores(unit.value())));
+}
+
 TEST(ScoreFunction, SumsAlongALineWhateverGoesThroughTheModelAtOnce) {
   const auto model = rectified();
   const Scored scored{model->planned({parse_hook_point("bn1")}, host::PlanSettings{}),

@@ -64,4 +64,11 @@ inline NamedTensors named_inputs(const host::ProgramModel& model,
   return named;
 }
 
+/// Settings with one rewriting alone.
+inline host::PlanSettings only(bool host::PlanSettings::*setting) {
+  host::PlanSettings settings = host::PlanSettings::none();
+  settings.*setting = true;
+  return settings;
+}
+
 }  // namespace microtome::testing

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "microtome/model.h"
@@ -44,6 +45,9 @@ class ScoreFunction {
   at::Tensor score(const Recording& recording, const at::Tensor& samples = {},
                    std::size_t offset = 0) const;
 
+  /// Scores [N] of the samples themselves, those of `scores(value())`; from the first run where it
+  /// went as far as the target.
+  at::Tensor clean_scores() const;
   /// Scores [M], without a graph.
   at::Tensor scores(const at::Tensor& points, const at::Tensor& samples = {}) const;
 
@@ -63,9 +67,8 @@ class ScoreFunction {
 
   /// Sum over `nodes` of weight times the gradient at start + position (end - start), float64, M x
   /// ... The ends have M rows; of few rows several nodes go through the model at once.
-  /// `check` is called before each pass and may throw. Where the model
-  /// has an affine prefix (`Model::affine_prefix`), the sum is formed behind it and taken through
-  /// it once.
+  /// `check` is called before each pass and may throw. Where the model has an affine prefix
+  /// (`Model::affine_prefix`), the sum is formed behind it and taken back through it once.
   at::Tensor line_integral(const at::Tensor& start, const at::Tensor& end,
                            const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
                            const std::function<void()>& check) const;
@@ -73,14 +76,18 @@ class ScoreFunction {
  private:
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide, bool needs_outputs);
-  ScoreFunction(const ScoreFunction& outer, TargetScore target, const HookPoint& at,
-                at::Tensor value, std::shared_ptr<const Snapshot> snapshot);
+  /// Of the gradients by the value at the prefix's end where there is one, else at the hook point;
+  /// in the order in memory that they are computed in. Undefined without nodes that weigh.
+  at::Tensor sum_of_gradients(const at::Tensor& start, const at::Tensor& end,
+                              const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
+                              const std::function<void()>& check) const;
   const Model* model_;
   const NamedTensors* inputs_;
   HookPoint at_;
   at::Tensor value_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< at the hook point; none at an input
-  std::shared_ptr<const ScoreFunction> behind_prefix_;
+  at::Tensor clean_scores_;                   ///< undefined when the first run did not give them
+  std::optional<HookPoint> prefix_;           ///< where the gradients of a line are summed
   TargetScore target_;
 };
 
