@@ -8,6 +8,7 @@ and of the whole process with LibTorch's loading, the check, hashes and the repo
 """
 
 import argparse
+import copy
 import json
 import pathlib
 import struct
@@ -130,7 +131,7 @@ def difference(expected, found):
     return float(numpy.abs(expected - found).max() / numpy.abs(expected).max())
 
 
-def integrated_gradients_row(runs, folder, repeats):
+def integrated_gradients_row(runs, folder, repeats, double):
     torch.manual_seed(3)
     net = ResNet18().eval()
     for parameter in net.parameters():
@@ -143,7 +144,7 @@ def integrated_gradients_row(runs, folder, repeats):
     write_safetensors(folder / "target.safetensors", "target", target.numpy())
     nodes, weights = numpy.polynomial.legendre.leggauss(32)
 
-    def loop(internal_batch):
+    def loop(internal_batch, net=net, images=images):
         """Captum's scheme: steps x images are expanded, and go through in batches of so many."""
         scaled = torch.cat([images * float((node + 1) / 2) for node in nodes])
         wanted = target.repeat(32)
@@ -153,12 +154,11 @@ def integrated_gradients_row(runs, folder, repeats):
             scores = net(part).gather(1, wanted[at : at + internal_batch, None]).sum()
             gradients.append(torch.autograd.grad(scores, part)[0])
         stacked = torch.cat(gradients).view(32, *images.shape)
-        return (stacked * torch.tensor(weights / 2, dtype=torch.float32).view(-1, 1, 1, 1, 1)).sum(0) * images
+        return (stacked * torch.tensor(weights / 2, dtype=images.dtype).view(-1, 1, 1, 1, 1)).sum(0) * images
 
     pipeline = {
         "microtome": 1,
         "name": "ig",
-        "runtime": {"fold_batch_norm": True, "channels_last": True, "affine_prefix": True},
         "models": {"net": {"source": "torchscript", "path": str(folder / "resnet18.pt"), "input": {"size": [3, 224, 224]}}},
         "datasets": {
             "data": {
@@ -181,8 +181,15 @@ def integrated_gradients_row(runs, folder, repeats):
     def agrees(expected, stages):
         return difference(expected, read_safetensors(stages / "ig/attributions/attributions.safetensors"))
 
+    folded = {**pipeline, "runtime": {"fold_batch_norm": True, "channels_last": True}}
     for batch in (8, 16, 256):
         in_turn(f"integrated gradients, PyTorch, batch {batch}", lambda: loop(batch), lambda: runs(pipeline), repeats, agrees)
+    in_turn("the same, batch 8, folded and channels last", lambda: loop(8), lambda: runs(folded), repeats, agrees)
+    if double:
+        exact = loop(8, copy.deepcopy(net).double(), images.double())
+        print(f"from PyTorch in float64: PyTorch in float32 {difference(exact, loop(8)):.2g} of the largest value, "
+              f"Microtome {agrees(exact, runs(pipeline)[2]):.2g}, "
+              f"folded and channels last {agrees(exact, runs(folded)[2]):.2g}", flush=True)
     try:
         from captum.attr import IntegratedGradients
     except ImportError:
@@ -372,6 +379,7 @@ def main():
     parser.add_argument("--rows", default="ig,extraction,ablation,together")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--double", action="store_true", help="integrated gradients against float64 too, which takes minutes")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
@@ -380,7 +388,7 @@ def main():
         print("| work | PyTorch | stages | process | ratio | of the process |\n| --- | --- | --- | --- | --- | --- |")
         rows = arguments.rows.split(",")
         if "ig" in rows:
-            integrated_gradients_row(runs, folder, arguments.repeats)
+            integrated_gradients_row(runs, folder, arguments.repeats, arguments.double)
         if "extraction" in rows:
             extraction_row(runs, data, folder, arguments.repeats)
         if "ablation" in rows:
