@@ -137,7 +137,7 @@ void Lowering::lower_node(torch::jit::Node& node, const Scope& scope) {
     throw Error("the model has more than 200,000 operators when loops are written out");
   const auto kind = node.kind();
   const std::string before = source_;
-  source_ = place(node);
+  source_ = position(node);
   try {
     if (kind == prim::GetAttr) {
       get_attribute(node, scope);
@@ -240,7 +240,8 @@ void Lowering::get_attribute(torch::jit::Node& node, const Scope& scope) {
 void Lowering::raise(torch::jit::Node& node, const Scope& scope) {
   Node raised;
   raised.kind = Node::Kind::raise;
-  raised.info = {"prim::RaiseException", scope.module, scope.call, 1, {}, {}, depth_, place(node)};
+  raised.info = {"prim::RaiseException", scope.module, scope.call, 1, {}, {}, depth_,
+                 position(node)};
   const Slot& message = slot(node.input(0), scope);
   if (!std::holds_alternative<std::monostate>(message))
     raised.inputs.push_back(materialise(message));
@@ -256,7 +257,7 @@ void Lowering::lower_if(torch::jit::Node& node, const Scope& scope) {
   }
   Node branch;
   branch.kind = Node::Kind::branch;
-  branch.info = {"prim::If", scope.module, scope.call, 1, {}, {}, depth_, place(node)};
+  branch.info = {"prim::If", scope.module, scope.call, 1, {}, {}, depth_, position(node)};
   branch.inputs = {materialise(condition)};
   branch.blocks.resize(2);
 
@@ -345,7 +346,7 @@ void Lowering::lower_dynamic_loop(torch::jit::Node& node, const Scope& scope) {
   torch::jit::Block& body = *node.blocks()[0];
   Node loop;
   loop.kind = Node::Kind::loop;
-  loop.info = {"prim::Loop", scope.module, scope.call, 1, {}, {}, depth_, place(node)};
+  loop.info = {"prim::Loop", scope.module, scope.call, 1, {}, {}, depth_, position(node)};
   std::vector<TensorRef> sources;
   for (std::size_t i = 0; i < node.inputs().size(); ++i) {
     const Slot& input = slot(node.input(i), scope);

@@ -91,6 +91,9 @@ class Lowering {
   AliasTable::Emitter emitter();
   void collect_tensors(const Slot& slot, std::vector<TensorRef>& tensors) const;
   [[noreturn]] void refuse(const torch::jit::Node& node, const std::string& why) const;
+  /// File, line and column in the model's own source; empty when it has none.
+  static std::string position(const torch::jit::Node& node);
+  /// Module and operator, with the position.
   std::string place(const torch::jit::Node& node) const;
 
   torch::jit::Module root_;

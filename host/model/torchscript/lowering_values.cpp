@@ -5,14 +5,18 @@
 
 namespace microtome::host::torchscript {
 
+std::string Lowering::position(const torch::jit::Node& node) {
+  const auto where = node.sourceRange().file_line_col();
+  if (!where) return {};
+  const auto& [file, line, column] = *where;
+  return file + ":" + std::to_string(line) + ":" + std::to_string(column + 1);
+}
+
 std::string Lowering::place(const torch::jit::Node& node) const {
   std::string text = node.kind().toQualString();
   if (!current_.module.empty()) text = current_.module + "/" + text;
-  if (const auto where = node.sourceRange().file_line_col()) {
-    const auto& [file, line, column] = *where;
-    text += " (" + file + ":" + std::to_string(line) + ":" + std::to_string(column + 1) + ")";
-  }
-  return text;
+  const std::string where = position(node);
+  return where.empty() ? text : text + " (" + where + ")";
 }
 
 void Lowering::refuse(const torch::jit::Node& node, const std::string& why) const {

@@ -287,6 +287,21 @@ TEST(ScriptedModel, AssertionOfTheModel) {
   EXPECT_THROW(model.run(named_inputs(model, {at::randn({3})}), {}), Error);
 }
 
+TEST(ScriptedModel, AnOperatorThatFailsNamesItsPlaceOnce) {
+  const auto model =
+      model_of(scripted("def forward(self, x):\n  return self.part.forward(x) + 1\n",
+                        {{"part", scripted("def forward(self, x):\n  return x.view([7, 3])\n")}}));
+  try {
+    model.run(named_inputs(model, {at::randn({3, 2})}), {});
+    FAIL();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    const std::size_t first = text.find("part/aten::view");
+    ASSERT_NE(first, std::string::npos) << text;
+    EXPECT_EQ(text.find("part/aten::view", first + 1), std::string::npos) << text;
+  }
+}
+
 TEST(ScriptedModel, RefusesWhatItCantKeep) {
   EXPECT_THAT(refusal(scripted("def forward(self, x):\n  return torch.dropout(x, 0.5, True)\n")),
               HasSubstr("random"));
