@@ -27,17 +27,16 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
   spec.parameter("fold_batch_norm", &RuntimeSettings::fold_batch_norm)
       .doc(
           "into the convolution before it, where that value is not hooked; auto: for stages that "
-          "take no gradients, as a rounding decides at a ReLU where a gradient goes. Batch norms "
-          "that stay go back by one multiplication");
+          "take no gradients, as a rounding decides at a ReLU where a gradient goes. Unless it is "
+          "false, batch norms that stay go back by one multiplication");
   spec.parameter("pool_before_relu", &RuntimeSettings::pool_before_relu)
       .doc(
           "a ReLU before max pooling is computed after it, of fewer values, where the value "
           "between is not hooked; the same bits");
   spec.parameter("channels_last", &RuntimeSettings::channels_last)
       .doc(
-          "convolutions compute with the channels last in memory; auto: as for fold_batch_norm, "
-          "and "
-          "of others only max pooling, to the same bits");
+          "convolutions compute with the channels last in memory; auto: for stages that take no "
+          "gradients, as for fold_batch_norm; for others max pooling alone does, to the same bits");
   spec.parameter("in_place", &RuntimeSettings::in_place)
       .doc("results take the memory of arguments that nobody else reads; the same bits");
   spec.parameter("equal_rows_once", &RuntimeSettings::equal_rows_once)

@@ -23,10 +23,6 @@ class ConstantNorm : public torch::autograd::Function<ConstantNorm> {
   }
 };
 
-bool is_recorded(const at::Tensor& value) {
-  return at::GradMode::is_enabled() && value.requires_grad();
-}
-
 Operation scaling(Operation norm, std::size_t arguments, const at::Tensor& by_channel) {
   return [norm = std::move(norm), arguments, by_channel](Stack& stack) {
     const at::Tensor value = stack[stack.size() - arguments].toTensor();

@@ -3,6 +3,7 @@
 #include "host/model/plan/rewriting.h"
 
 namespace microtome::host::rewriting {
+
 std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked) {
   // The folded value has the same shape.
   const Readers readers(program, {"aten::dim", "aten::size", "aten::numel"});

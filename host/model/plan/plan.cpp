@@ -35,6 +35,10 @@ at::Tensor constant_tensor(const Program& program, ValueId value) {
   return program.constant(value).toTensor();
 }
 
+bool is_recorded(const at::Tensor& value) {
+  return at::GradMode::is_enabled() && value.requires_grad();
+}
+
 std::optional<ChannelAffine> constant_batch_norm(const Program& program, const Node& node) {
   if (node.info.operation != "aten::batch_norm" || node.inputs.size() != 9) return std::nullopt;
   const auto constant = [&](std::size_t i) -> const c10::IValue* {

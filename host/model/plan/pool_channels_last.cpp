@@ -13,28 +13,22 @@ struct Window {
   bool ceil_mode = false;
 };
 
-/// Values and the places that they are from, both in rows.
-std::pair<at::Tensor, at::Tensor> pooled(const at::Tensor& value, const Window& window) {
-  const auto [values, places] =
-      at::max_pool2d_with_indices(value.contiguous(at::MemoryFormat::ChannelsLast), window.kernel,
-                                  window.stride, window.padding, window.dilation, window.ceil_mode);
-  return {values.contiguous(), places.contiguous()};
-}
-
 /// The way back is faster in rows: what was put in order for the way there would be put back.
 class Pooling : public torch::autograd::Function<Pooling> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& value,
                             const Window& window) {
-    auto [values, places] = pooled(value, window);
-    context->save_for_backward({value, places});
+    const auto [values, places] = at::max_pool2d_with_indices(
+        value.contiguous(at::MemoryFormat::ChannelsLast), window.kernel, window.stride,
+        window.padding, window.dilation, window.ceil_mode);
+    context->save_for_backward({value, places.contiguous()});
     auto& saved = context->saved_data;
     saved["kernel"] = window.kernel;
     saved["stride"] = window.stride;
     saved["padding"] = window.padding;
     saved["dilation"] = window.dilation;
     saved["ceil_mode"] = window.ceil_mode;
-    return values;
+    return values.contiguous();
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -63,12 +57,16 @@ Operation channels_last(Operation pool) {
     const std::size_t first = stack.size() - arguments;
     const at::Tensor value = stack[first].toTensor();
     if (!gains(value)) return pool(stack);
-    const Window window = {stack[first + 1].toIntVector(), stack[first + 2].toIntVector(),
-                           stack[first + 3].toIntVector(), stack[first + 4].toIntVector(),
-                           stack[first + 5].toBool()};
-    at::Tensor result = at::GradMode::is_enabled() && value.requires_grad()
-                            ? Pooling::apply(value, window)
-                            : pooled(value, window).first;
+    if (!is_recorded(value)) {
+      stack[first] = value.contiguous(at::MemoryFormat::ChannelsLast);
+      pool(stack);
+      stack.back() = stack.back().toTensor().contiguous();
+      return;
+    }
+    at::Tensor result =
+        Pooling::apply(value, Window{stack[first + 1].toIntVector(), stack[first + 2].toIntVector(),
+                                     stack[first + 3].toIntVector(), stack[first + 4].toIntVector(),
+                                     stack[first + 5].toBool()});
     stack.resize(first);
     stack.emplace_back(std::move(result));
   };

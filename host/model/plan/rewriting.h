@@ -46,6 +46,9 @@ struct Chain {
 std::optional<Chain> chain_to(const Program& program, const Readers& readers,
                               const std::set<ValueId>& hooked, ValueId value);
 
+/// Whether gradients go back by what is computed from the value now.
+bool is_recorded(const at::Tensor& value);
+
 // One rewriting each; they return how often it was done.
 std::int64_t fold_constants(Program& program, const std::set<ValueId>& hooked);
 std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 namespace microtome {
@@ -49,11 +50,7 @@ ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, con
         value_ = plain.captured[0];
         if (cuts_here) snapshot_ = plain.snapshots[0];
         TargetScore target = decide(plain);
-        // A unit that is scored may lie before the prefix's end.
-        if (target.capture().empty()) {
-          prefix_ = model.affine_prefix(at);
-          if (needs_outputs) clean_scores_ = target.score(plain).detach();
-        }
+        if (needs_outputs && target.capture().empty()) clean_scores_ = target.score(plain).detach();
         return target;
       }()) {}
 
@@ -132,12 +129,15 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
                                         const std::vector<QuadratureNode>& nodes,
                                         const at::Tensor& samples,
                                         const std::function<void()>& check) const {
-  const at::Tensor sum = sum_of_gradients(start, end, nodes, samples, check);
+  // A unit that is scored may lie before the prefix's end.
+  const std::optional<HookPoint> prefix =
+      target_.capture().empty() ? model_->affine_prefix(at_) : std::nullopt;
+  const at::Tensor sum = sum_of_gradients(prefix.value_or(at_), start, end, nodes, samples, check);
   if (!sum.defined()) return at::zeros(start.sizes(), start.options().dtype(at::kDouble));
-  if (!prefix_) return sum.contiguous();
+  if (!prefix) return sum.contiguous();
   // The derivative of the prefix is the same everywhere.
   Pass through;
-  through.capture = {*prefix_};
+  through.capture = {*prefix};
   through.differentiate = {at_};
   through.outputs = false;
   const Recording at_end = run(end, through, samples);
@@ -145,7 +145,8 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
   return at_end.gradients((value * sum.to(value.options())).sum())[0].to(at::kDouble);
 }
 
-at::Tensor ScoreFunction::sum_of_gradients(const at::Tensor& start, const at::Tensor& end,
+at::Tensor ScoreFunction::sum_of_gradients(const HookPoint& by, const at::Tensor& start,
+                                           const at::Tensor& end,
                                            const std::vector<QuadratureNode>& nodes,
                                            const at::Tensor& samples,
                                            const std::function<void()>& check) const {
@@ -186,7 +187,7 @@ at::Tensor ScoreFunction::sum_of_gradients(const at::Tensor& start, const at::Te
       chosen = (samples.defined() ? samples : at::arange(rows, at::kLong)).repeat({count});
     Pass pass;
     pass.capture = target_.capture();
-    pass.differentiate = {prefix_.value_or(at_)};
+    pass.differentiate = {by};
     const Recording recording = run(points, std::move(pass), chosen);
     const at::Tensor gradients = gradient_as_computed(recording, score(recording, chosen));
     if (!few.defined()) {

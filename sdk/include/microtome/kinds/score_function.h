@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "microtome/model.h"
@@ -76,9 +75,9 @@ class ScoreFunction {
  private:
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide, bool needs_outputs);
-  /// Of the gradients by the value at the prefix's end where there is one, else at the hook point;
-  /// in the order in memory that they are computed in. Undefined without nodes that weigh.
-  at::Tensor sum_of_gradients(const at::Tensor& start, const at::Tensor& end,
+  /// `line_integral` of the gradients by the value at `by`, in the order in memory that they are
+  /// computed in. Undefined without nodes that weigh.
+  at::Tensor sum_of_gradients(const HookPoint& by, const at::Tensor& start, const at::Tensor& end,
                               const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
                               const std::function<void()>& check) const;
   const Model* model_;
@@ -87,7 +86,6 @@ class ScoreFunction {
   at::Tensor value_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< at the hook point; none at an input
   at::Tensor clean_scores_;                   ///< undefined when the first run did not give them
-  std::optional<HookPoint> prefix_;           ///< where the gradients of a line are summed
   TargetScore target_;
 };
 
