@@ -97,6 +97,9 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
       std::cout << ", " << report.pooled_channels_last << " max pools channels last";
     if (report.batch_norm_gradients > 0)
       std::cout << ", " << report.batch_norm_gradients << " batch norms back by one product";
+    if (report.winograd_gradients > 0)
+      std::cout << ", " << report.winograd_gradients
+                << " convolutions back by Winograd's filtering";
     if (report.precision != at::kFloat) std::cout << ", " << c10::toString(report.precision);
     Pass pass;
     pass.record_gradients = stage.plan.gradients;

@@ -49,6 +49,13 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
           "gradients along a straight path (integrated gradients) are summed behind what is affine "
           "at the beginning of a network (a first convolution and its batch norm) and go back "
           "through it once; values stay the same bits");
+  spec.parameter("winograd_gradients", &RuntimeSettings::winograd_gradients)
+      .doc(
+          "gradients go back through convolutions of 3 x 3 and stride 1, from 64 channels on, by "
+          "Winograd's minimal filtering, a quarter of the products. Values stay the same bits; "
+          "each "
+          "rounds gradients to some 2e-6 of the largest one, also where they would be exactly 0, "
+          "outside of a unit's receptive field say. On the CPU, in float32");
   spec.parameter("precision", &RuntimeSettings::precision)
       .choices({"float32", "bfloat16", "float16"})
       .doc("of values inside of the model, for stages that say that they tolerate it");
@@ -80,6 +87,7 @@ PlanSettings RuntimeSettings::plan(const Plan& stage) const {
   settings.in_place = in_place;
   settings.equal_rows_once = equal_rows_once;
   settings.affine_prefix = affine_prefix;
+  settings.winograd_gradients = winograd_gradients;
   // What changes no value, unless all of it is turned off.
   const auto is_allowed = [](const Automatic<bool>& setting) {
     const bool* said = std::get_if<bool>(&setting);

@@ -19,6 +19,7 @@ struct RuntimeSettings {
   bool in_place = true;
   bool equal_rows_once = true;
   bool affine_prefix = true;
+  bool winograd_gradients = true;
   Precision precision = Precision::float32;
 
   static void describe(StageSpec<RuntimeSettings>& spec);

@@ -118,7 +118,7 @@ std::string PlanSettings::text() const {
   std::string text;
   for (const bool setting :
        {fold_constants, fold_batch_norm, pool_before_relu, channels_last, in_place, equal_rows_once,
-        affine_prefix, pool_channels_last, batch_norm_gradients})
+        affine_prefix, pool_channels_last, batch_norm_gradients, winograd_gradients})
     text += setting ? '1' : '0';
   return text + c10::toString(precision);
 }
@@ -132,6 +132,7 @@ Value PlanReport::to_value() const {
   value.set("channels_last", channels_last);
   value.set("pooled_channels_last", pooled_channels_last);
   value.set("batch_norm_gradients", batch_norm_gradients);
+  value.set("winograd_gradients", winograd_gradients);
   value.set("equal_rows_once", equal_rows_once);
   value.set("precision", c10::toString(precision));
   return value;
@@ -151,6 +152,7 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
     report.pooled_channels_last = rewriting::pool_channels_last(planned);
   if (settings.batch_norm_gradients)
     report.batch_norm_gradients = rewriting::scale_batch_norm_gradients(planned);
+  if (settings.winograd_gradients) report.winograd_gradients = rewriting::filter_gradients(planned);
   if (settings.precision != at::kFloat) {
     rewriting::reduce_precision(planned, settings.precision);
     report.precision = settings.precision;

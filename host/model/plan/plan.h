@@ -23,11 +23,13 @@ struct PlanSettings {
   bool affine_prefix = true;
   /// Max pooling alone has the channels last in memory, where the network has not.
   bool pool_channels_last = true;
-  bool batch_norm_gradients = true;       ///< batch norms that stay go back by one multiplication
+  bool batch_norm_gradients = true;  ///< batch norms that stay go back by one multiplication
+  /// 3 x 3 convolutions go back by minimal filtering (`WinogradGradient`).
+  bool winograd_gradients = true;
   at::ScalarType precision = at::kFloat;  ///< or kBFloat16, kHalf
 
   static PlanSettings none() {
-    return {false, false, false, false, false, false, false, false, false, at::kFloat};
+    return {false, false, false, false, false, false, false, false, false, false, at::kFloat};
   }
   /// Equal for equal settings.
   std::string text() const;
@@ -36,7 +38,7 @@ struct PlanSettings {
 /// What was done.
 struct PlanReport {
   std::int64_t constants_folded = 0, batch_norms_folded = 0, relus_after_pooling = 0, in_place = 0;
-  std::int64_t pooled_channels_last = 0, batch_norm_gradients = 0;
+  std::int64_t pooled_channels_last = 0, batch_norm_gradients = 0, winograd_gradients = 0;
   bool channels_last = false, equal_rows_once = false;
   at::ScalarType precision = at::kFloat;
 
