@@ -36,6 +36,11 @@ std::string short_path(const std::string& module) {
 
 }  // namespace
 
+std::vector<Profile::Recorded>::const_iterator Profile::after(const std::vector<Recorded>& recorded,
+                                                              std::int64_t sequence) {
+  return std::ranges::upper_bound(recorded, sequence, {}, &Recorded::sequence);
+}
+
 Profile::Profile() : cpu_start_(process_cpu_seconds()) {
   living() = this;
   callback_ = at::addGlobalCallback(
@@ -60,18 +65,22 @@ Profile::~Profile() {
 
 Profile::Thread& Profile::here() {
   const auto [found, is_new] = threads_.try_emplace(std::this_thread::get_id());
-  if (is_new) {
-    found->second.number = static_cast<int>(threads_.size());
-    found->second.autograd_thread = at::RecordFunction::currentThreadId();
+  Thread& thread = found->second;
+  if (is_new) thread.number = static_cast<int>(threads_.size());
+  // A thread that ended leaves its id to another, whose operators are numbered from the start.
+  if (const auto current = at::RecordFunction::currentThreadId();
+      thread.autograd_thread != current) {
+    thread.recorded.clear();
+    thread.autograd_thread = current;
   }
-  return found->second;
+  return thread;
 }
 
 double Profile::close(Thread& thread, Clock::time_point now) {
-  Open& open = thread.open.back();
+  const Open& open = thread.open.back();
   const double taken = seconds(now - open.start);
   if (events_.size() < most_events) {
-    events_.push_back({open.category, std::move(open.name), std::move(open.module), thread.number,
+    events_.push_back({open.category, open.name, open.module, thread.number,
                        seconds(open.start - start_) * 1e6, taken * 1e6});
   }
   thread.open.pop_back();
@@ -81,24 +90,26 @@ double Profile::close(Thread& thread, Clock::time_point now) {
 void Profile::begin(const Node& node) {
   const std::int64_t sequence = static_cast<std::int64_t>(at::sequence_number::peek());
   const std::lock_guard lock(mutex_);
-  here().open.push_back(
-      {"operator", node.info.operation, node.info.module, Clock::now(), sequence});
+  here().open.push_back({"operator", interned(node.info.operation), interned(node.info.module),
+                         Clock::now(), sequence});
 }
 
-void Profile::end(const Node& node) {
+void Profile::end(const Node&) {
   const auto now = Clock::now();
   const std::int64_t sequence = static_cast<std::int64_t>(at::sequence_number::peek());
   const std::lock_guard lock(mutex_);
   Thread& thread = here();
   if (thread.open.empty()) return;
-  const Open& open = thread.open.back();
+  const Open open = thread.open.back();
   if (sequence > open.first_sequence) {
-    thread.recorded[open.first_sequence] = {node.info.operation, node.info.module};
-    if (thread.recorded.size() > most_recorded) thread.recorded.erase(thread.recorded.begin());
+    auto& recorded = thread.recorded;
+    if (recorded.size() == most_recorded)
+      recorded.erase(recorded.begin(), recorded.begin() + most_recorded / 2);
+    const auto place = after(recorded, open.first_sequence);
+    recorded.insert(place, {open.first_sequence, open.name, open.module});
   }
   const double taken = close(thread, now);
-  for (auto* time :
-       {&by_operator_[node.info.operation], &by_module_[short_path(node.info.module)]}) {
+  for (Time* time : {&by_operator_[open.name], &by_module_[open.module]}) {
     ++time->calls;
     time->forward += taken;
   }
@@ -106,21 +117,21 @@ void Profile::end(const Node& node) {
 
 void Profile::begin_span(const char* category, const std::string& name) {
   const std::lock_guard lock(mutex_);
-  here().open.push_back({category, name, {}, Clock::now(), 0});
+  here().open.push_back({category, interned(name), none_, Clock::now(), 0});
 }
 
 void Profile::begin_backward(const char* name, std::int64_t sequence, std::uint64_t forward) {
   const std::lock_guard lock(mutex_);
-  Open open{"backward", name, {}, Clock::now(), 0};
+  Open open{"backward", interned(name), none_, Clock::now(), 0};
   for (const auto& [id, thread] : threads_) {
     if (thread.autograd_thread != forward || sequence < 0) continue;
-    auto found = thread.recorded.upper_bound(sequence);
+    auto found = after(thread.recorded, sequence);
     if (found == thread.recorded.begin()) break;
     --found;
-    open.name = found->second.first;
-    open.module = found->second.second;
+    open.name = found->name;
+    open.module = found->module;
   }
-  here().open.push_back(std::move(open));
+  here().open.push_back(open);
 }
 
 void Profile::end_span() {
@@ -132,7 +143,7 @@ void Profile::end_span() {
   const double taken = close(thread, now);
   if (open.category == std::string_view("backward")) {
     by_operator_[open.name].backward += taken;
-    by_module_[short_path(open.module)].backward += taken;
+    by_module_[open.module].backward += taken;
   }
 }
 
@@ -145,15 +156,15 @@ void Profile::write(const std::filesystem::path& folder, std::size_t jobs) const
       const Event& event = events_[i];
       Value line = Value::map();
       line.set("ph", "X");
-      line.set("name", event.name);
+      line.set("name", *event.name);
       line.set("cat", event.category);
       line.set("pid", 1);
       line.set("tid", event.thread);
       line.set("ts", event.start);
       line.set("dur", event.duration);
-      if (!event.module.empty()) {
+      if (!event.module->empty()) {
         Value details = Value::map();
-        details.set("module", event.module);
+        details.set("module", *event.module);
         line.set("args", std::move(details));
       }
       trace << to_json(line) << (i + 1 < events_.size() ? ",\n" : "\n");
@@ -168,8 +179,16 @@ void Profile::write(const std::filesystem::path& folder, std::size_t jobs) const
         << " s, " << std::setprecision(0) << 100 * cpu / (wall * static_cast<double>(jobs))
         << " % of " << jobs << " jobs busy, peak memory " << peak_memory_bytes() / 1048576
         << " MiB\n";
-  const auto list = [&](const char* title, const std::map<std::string, Time>& times) {
-    std::vector<std::pair<std::string, Time>> sorted(times.begin(), times.end());
+  const auto list = [&](const char* title, const std::unordered_map<Name, Time>& times,
+                        const auto& shown) {
+    std::map<std::string, Time> by_name;
+    for (const auto& [name, time] : times) {
+      Time& sum = by_name[shown(*name)];
+      sum.calls += time.calls;
+      sum.forward += time.forward;
+      sum.backward += time.backward;
+    }
+    std::vector<std::pair<std::string, Time>> sorted(by_name.begin(), by_name.end());
     std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
       return a.second.forward + a.second.backward > b.second.forward + b.second.backward;
     });
@@ -183,8 +202,8 @@ void Profile::write(const std::filesystem::path& folder, std::size_t jobs) const
             << time.backward << '\n';
     }
   };
-  list("operator", by_operator_);
-  list("module", by_module_);
+  list("operator", by_operator_, [](const std::string& name) { return name; });
+  list("module", by_module_, short_path);
   if (!table.flush()) throw Error("the profile could not be written; is the disk full?");
 }
 

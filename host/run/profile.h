@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "host/model/operator_watch.h"
@@ -35,15 +37,18 @@ class Profile final : public OperatorWatch {
 
  private:
   using Clock = std::chrono::steady_clock;
+  /// One of `names_`. What is kept for each event takes no memory of its own: small pieces between
+  /// a network's values would leave those no room to come back to.
+  using Name = const std::string*;
   struct Open {
     const char* category = "";
-    std::string name, module;
+    Name name = nullptr, module = nullptr;
     Clock::time_point start;
     std::int64_t first_sequence = 0;  ///< of autograd, where it begins
   };
   struct Event {
     const char* category = "";
-    std::string name, module;
+    Name name = nullptr, module = nullptr;
     int thread = 0;
     double start = 0, duration = 0;  ///< microseconds
   };
@@ -51,16 +56,24 @@ class Profile final : public OperatorWatch {
     std::int64_t calls = 0;
     double forward = 0, backward = 0;  ///< seconds
   };
+  /// A forward operator, whose backward is awaited.
+  struct Recorded {
+    std::int64_t sequence = 0;  ///< the first of its numbers in autograd's order
+    Name name = nullptr, module = nullptr;
+  };
   /// What one thread of the process does.
   struct Thread {
     int number = 0;
     std::vector<Open> open;
-    /// Forward operators by the first of their numbers in autograd's order.
-    std::map<std::int64_t, std::pair<std::string, std::string>> recorded;
+    std::vector<Recorded> recorded;  ///< in order
     std::uint64_t autograd_thread = 0;
   };
 
+  /// The first operator that was recorded after that number.
+  static std::vector<Recorded>::const_iterator after(const std::vector<Recorded>& recorded,
+                                                     std::int64_t sequence);
   Thread& here();
+  Name interned(const std::string& text) { return &*names_.insert(text).first; }
   /// Ends what the thread began last; returns its seconds.
   double close(Thread& thread, Clock::time_point now);
   void begin_backward(const char* name, std::int64_t sequence, std::uint64_t thread);
@@ -69,8 +82,10 @@ class Profile final : public OperatorWatch {
   Clock::time_point start_ = Clock::now();
   double cpu_start_ = 0;
   std::map<std::thread::id, Thread> threads_;
+  std::set<std::string> names_;
+  Name none_ = interned("");
   std::vector<Event> events_;
-  std::map<std::string, Time> by_operator_, by_module_;
+  std::unordered_map<Name, Time> by_operator_, by_module_;
   std::uint64_t callback_ = 0;
 };
 
