@@ -27,34 +27,48 @@ at::Tensor filter_transform() {
   return at_points.view({taken, 3}) * weights.unsqueeze(1);
 }
 
+// What is made waits in an array of its own, so that the compiler knows that nothing is read after
+// it was written.
+
+template <std::size_t count>
+void put(const std::array<std::array<float, lanes>, count>& values, float* to, std::int64_t step) {
+  for (const auto& value : values) {
+    std::copy(value.begin(), value.end(), to);
+    to += step;
+  }
+}
+
 /// Six values, `step` apart, `lanes` of each, to what is multiplied by the transformed filters. May
 /// work in place.
 void transform_input(const float* from, std::int64_t step, float* to, std::int64_t to_step) {
   const float *a = from, *b = a + step, *c = b + step, *d = c + step, *e = d + step, *f = e + step;
-  for (std::int64_t i = 0; i < lanes; ++i) {
-    const float first = a[i] - 2.5f * c[i] + e[i], last = b[i] - 2.5f * d[i] + f[i];
+  std::array<std::array<float, lanes>, taken> result;
+  for (std::size_t i = 0; i < lanes; ++i) {
     const float even = e[i] - 2 * c[i], odd = 0.5f * root * (d[i] - 2 * b[i]);
     const float even2 = e[i] - 0.5f * c[i], odd2 = root * (d[i] - 0.5f * b[i]);
-    to[i] = first;
-    to[to_step + i] = even + odd;
-    to[2 * to_step + i] = even - odd;
-    to[3 * to_step + i] = even2 + odd2;
-    to[4 * to_step + i] = even2 - odd2;
-    to[5 * to_step + i] = last;
+    result[0][i] = a[i] - 2.5f * c[i] + e[i];
+    result[1][i] = even + odd;
+    result[2][i] = even - odd;
+    result[3][i] = even2 + odd2;
+    result[4][i] = even2 - odd2;
+    result[5][i] = b[i] - 2.5f * d[i] + f[i];
   }
+  put(result, to, to_step);
 }
 
 /// Six sums of products to four values.
 void transform_output(const float* from, std::int64_t step, float* to, std::int64_t to_step) {
   const float *a = from, *b = a + step, *c = b + step, *d = c + step, *e = d + step, *f = e + step;
-  for (std::int64_t i = 0; i < lanes; ++i) {
+  std::array<std::array<float, lanes>, made> result;
+  for (std::size_t i = 0; i < lanes; ++i) {
     const float sum = b[i] + c[i], difference = root * (b[i] - c[i]);
     const float sum2 = d[i] + e[i], difference2 = root * (d[i] - e[i]);
-    to[i] = a[i] + sum + sum2;
-    to[to_step + i] = 0.5f * difference + difference2;
-    to[2 * to_step + i] = 0.5f * sum + 2 * sum2;
-    to[3 * to_step + i] = 0.25f * difference + 2 * difference2 + f[i];
+    result[0][i] = a[i] + sum + sum2;
+    result[1][i] = 0.5f * difference + difference2;
+    result[2][i] = 0.5f * sum + 2 * sum2;
+    result[3][i] = 0.25f * difference + 2 * difference2 + f[i];
   }
+  put(result, to, to_step);
 }
 
 /// An image's planes, and how far its values lie from each other.
