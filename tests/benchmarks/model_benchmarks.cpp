@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include "host/model/plan/winograd.h"
 #include "host/model/program_model.h"
 #include "host/model/torchscript/loader.h"
 #include "host/model/torchscript/lowering.h"
@@ -114,6 +115,27 @@ void zero_each_convolution(benchmark::State& state) {
       });
 }
 BENCHMARK(zero_each_convolution)->Unit(benchmark::kMillisecond)->UseManualTime();
+
+/// The gradient by the input of a wide convolution (8 x 64 x 56 x 56), against the convolution's.
+void gradient_of_a_wide_convolution(benchmark::State& state) {
+  at::set_num_threads(1);
+  at::manual_seed(3);
+  const at::NoGradGuard no_gradients;
+  const at::Tensor weight = at::randn({64, 64, 3, 3}), input = at::randn({8, 64, 56, 56});
+  const at::Tensor gradient = at::randn_like(input);
+  const host::WinogradGradient winograd(weight);
+  compare(
+      state,
+      [&] {
+        benchmark::DoNotOptimize(winograd(gradient, {1, 1}));
+      },
+      [&] {
+        benchmark::DoNotOptimize(
+            at::convolution_backward(gradient, input, weight, at::OptionalIntArrayRef(), {1, 1},
+                                     {1, 1}, {1, 1}, false, {0, 0}, 1, {true, false, false}));
+      });
+}
+BENCHMARK(gradient_of_a_wide_convolution)->Unit(benchmark::kMillisecond)->UseManualTime();
 
 /// Twelve linear layers of width 64 with ReLU.
 torch::jit::Module perceptron() {
