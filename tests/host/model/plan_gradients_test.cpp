@@ -1,5 +1,6 @@
 // What plans change of the way back only: the values stay the same bits.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "host/model/torchscript/loader.h"
 #include "tests/host/model/scripted.h"
@@ -107,6 +108,28 @@ TEST(PlanGradients, WideConvolutionsGoBackByWinogradsFiltering) {
   const Derived found = derived(*fast, x), expected = derived(*whole, x);
   EXPECT_LE((found.gradient - expected.gradient).abs().max().item<double>(),
             2e-5 * expected.gradient.abs().max().item<double>());
+}
+
+TEST(PlanGradients, AThousandByTheDefaultPlanLeaveMemoryFlat) {
+  const auto planned =
+      shared_model(scripted("def forward(self, x):\n  a = torch.relu(self.bn.forward("
+                            "self.conv1.forward(x)))\n  return self.conv2.forward("
+                            "torch.max_pool2d(a, [2, 2]))\n",
+                            {{"conv1", convolution(3, 64, false)},
+                             {"bn", norm(64)},
+                             {"conv2", convolution(64, 64, true)}}))
+          ->planned({}, PlanSettings{});
+  ASSERT_EQ(planned->plan_report().winograd_gradients, 1);
+  const NamedTensors inputs = named_inputs(*planned, {at::rand({2, 3, 24, 24})});
+  Pass pass;
+  pass.differentiate = {parse_hook_point("input")};
+  std::size_t early = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const Recording run = planned->run(inputs, pass);
+    static_cast<void>(run.gradients(run.output()));
+    if (i == 50) early = mallinfo2().uordblks;
+  }
+  EXPECT_LE(mallinfo2().uordblks, early + 65536);
 }
 
 TEST(PlanGradients, OtherConvolutionsGoBackAsTheyDo) {
