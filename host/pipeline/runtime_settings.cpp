@@ -55,7 +55,9 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
           "Winograd's minimal filtering, a quarter of the products. Values stay the same bits; "
           "each "
           "rounds gradients to some 2e-6 of the largest one, also where they would be exactly 0, "
-          "outside of a unit's receptive field say. On the CPU, in float32");
+          "outside of a unit's receptive field say. Takes four times the memory of the weights. On "
+          "the "
+          "CPU, in float32");
   spec.parameter("precision", &RuntimeSettings::precision)
       .choices({"float32", "bfloat16", "float16"})
       .doc("of values inside of the model, for stages that say that they tolerate it");

@@ -8,7 +8,9 @@ namespace microtome::host {
 namespace {
 
 constexpr std::int64_t lanes = WinogradGradient::lanes;
-constexpr std::int64_t taken = 6, made = 4;  ///< edges of a tile before and after filtering
+constexpr std::int64_t taken = 6,
+                       made =
+                           WinogradGradient::tile;  ///< edges of a tile before and after filtering
 constexpr std::int64_t products = taken * taken;
 
 // The points of the interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity: with the paper's (0,
@@ -178,8 +180,6 @@ at::Tensor transformed(const at::Tensor& weight) {
   return result;
 }
 
-std::int64_t tiles_along(std::int64_t values) { return (values + made - 1) / made; }
-
 }  // namespace
 
 WinogradGradient::WinogradGradient(const at::Tensor& weight)
@@ -194,7 +194,7 @@ at::Tensor WinogradGradient::operator()(const at::Tensor& gradient, const Paddin
       {given.size(0), filters_.size(2), from.height + 2 * above - 2, from.width + 2 * left - 2},
       given.options().memory_format(format));
   const Planes to(result);
-  const std::int64_t down = tiles_along(to.height), across = tiles_along(to.width);
+  const std::int64_t down = tiles(to.height), across = tiles(to.width);
   // So many tiles at a time that a product of matrices is worth reading the filters, and no more.
   constexpr std::int64_t enough = 96;
   const std::int64_t rows = given.size(0) * down;

@@ -17,6 +17,9 @@ namespace microtome::host {
 class WinogradGradient {
  public:
   using Padding = std::array<std::int64_t, 2>;  ///< by height and by width
+  static constexpr std::int64_t tile = 4;       ///< edge of what is computed together
+  /// Tiles along so many values; the last may hang over.
+  static constexpr std::int64_t tiles(std::int64_t values) { return (values + tile - 1) / tile; }
   /// Channels go in groups of so many.
   static constexpr std::int64_t lanes = 16;
 

@@ -21,11 +21,11 @@ class Filtering : public torch::CustomClassHolder {
   /// Whether it gains: the filters, once read, must serve several tiles, and tiles that hang over
   /// the edge be few.
   bool gains(const at::Tensor& value) const {
-    constexpr std::int64_t edge = 4, fewest_tiles = 16;
+    constexpr std::int64_t edge = WinogradGradient::tile, fewest_tiles = 16;
     if (value.dim() != 4 || !value.device().is_cpu() || value.scalar_type() != at::kFloat)
       return false;
     const std::int64_t height = value.size(2), width = value.size(3);
-    const std::int64_t tiles = ((height + edge - 1) / edge) * ((width + edge - 1) / edge);
+    const std::int64_t tiles = WinogradGradient::tiles(height) * WinogradGradient::tiles(width);
     return value.size(0) * tiles >= fewest_tiles && tiles * edge * edge <= 2 * height * width;
   }
 

@@ -161,9 +161,11 @@ TEST(PlanGradients, RealNetworksDecideAsTheyDoWithoutAPlan) {
     const auto whole = std::make_shared<ProgramModel>("net", host::torchscript::load(file),
                                                       ModelInput{}, at::kCPU);
     // As for stages that take gradients.
-    PlanSettings settings;
+    PlanSettings settings, filtering;
     settings.fold_batch_norm = settings.channels_last = false;
-    const auto planned = whole->planned({}, settings);
+    filtering = settings;
+    settings.winograd_gradients = false;
+    const auto planned = whole->planned({}, settings), filtered = whole->planned({}, filtering);
     at::manual_seed(2);
     const at::Tensor x = at::randn(size);
     Pass pass;
@@ -174,6 +176,11 @@ TEST(PlanGradients, RealNetworksDecideAsTheyDoWithoutAPlan) {
     const at::Tensor found = a.gradients(a.output().select(1, 3))[0];
     const at::Tensor expected = b.gradients(b.output().select(1, 3))[0];
     EXPECT_LE((found - expected).abs().max().item<double>(),
+              2e-6 * expected.abs().max().item<double>())
+        << name;
+    const Recording c = filtered->run(named_inputs(*filtered, {x}), pass);
+    EXPECT_TRUE(c.output().equal(b.output())) << name;
+    EXPECT_LE((c.gradients(c.output().select(1, 3))[0] - expected).abs().max().item<double>(),
               1e-5 * expected.abs().max().item<double>())
         << name;
   }
