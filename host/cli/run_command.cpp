@@ -7,10 +7,10 @@
 
 #include "host/cli/commands.h"
 #include "host/pipeline/checker.h"
+#include "host/pipeline/memory.h"
 #include "host/report/report.h"
 #include "host/run/runner.h"
 #include "host/run/shared_passes.h"
-#include "host/run/stage_context.h"
 #include "host/store/store.h"
 
 namespace microtome::host {
@@ -81,6 +81,20 @@ void print_sharing(const PlannedPipeline& planned, const std::vector<std::size_t
   if (named < others.size()) std::cout << " and " << others.size() - named << " more";
 }
 
+void print_memory(const ModelMemory& memory, const PlannedStage& stage,
+                  const RuntimeSettings& runtime) {
+  const auto mebibytes = [](double bytes) {
+    return std::to_string(static_cast<std::int64_t>(std::ceil(bytes / 1048576))) + " MiB";
+  };
+  const std::int64_t samples = std::min(memory.rows, stage.chunk);
+  std::cout << ", " << samples << (samples == 1 ? " sample" : " samples");
+  if (memory.rows > samples) std::cout << " as " << memory.rows << " rows";
+  std::cout << " at a time, about " << mebibytes(memory.values) << " for each of --jobs";
+  if (memory.values > static_cast<double>(runtime.memory) * 1048576)
+    std::cout << " (runtime: {memory: " << runtime.memory << "} allows less)";
+  std::cout << " and " << mebibytes(static_cast<double>(memory.fixed)) << " once";
+}
+
 /// How a stage's models run, and the memory that they will need.
 void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
   for (const auto& [port, model] : stage.running) {
@@ -101,16 +115,8 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
       std::cout << ", " << report.winograd_gradients
                 << " convolutions back by Winograd's filtering";
     if (report.precision != at::kFloat) std::cout << ", " << c10::toString(report.precision);
-    Pass pass;
-    pass.record_gradients = stage.plan.gradients;
-    if (const auto bytes = model->bytes_per_sample(pass)) {
-      const std::int64_t rows =
-          stage.plan.gradients ? stage.chunk : rows_within(runtime, stage.chunk, *model);
-      std::cout << ", " << rows << " samples at a time, about "
-                << static_cast<std::int64_t>(
-                       std::ceil(*bytes * static_cast<double>(rows) / 1048576))
-                << " MiB for each of --jobs";
-    }
+    if (const auto memory = memory_of(stage, port, *model, runtime))
+      print_memory(*memory, stage, runtime);
     std::cout << '\n';
   }
 }

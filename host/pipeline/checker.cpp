@@ -4,6 +4,7 @@
 #include <set>
 
 #include "host/model/torchscript/module_file.h"
+#include "host/pipeline/memory.h"
 
 namespace microtome::host {
 namespace {
@@ -414,7 +415,8 @@ class Checker {
     }
   }
 
-  /// Declared models by the plan that the stage's hook points allow.
+  /// Declared models by the plan that the stage's hook points allow, and a chunk that they have
+  /// memory for.
   void plan_models(std::size_t i) {
     PlannedStage& stage = planned_.stages[i];
     for (const auto& [port, connection] : stage.connections) {
@@ -424,6 +426,10 @@ class Checker {
       stage.running[port] = stage.run_by_plan(*open->second.model, port, planned_.pipeline.runtime);
       check_precision(i, *stage.running[port]);
     }
+    const RuntimeSettings& runtime = planned_.pipeline.runtime;
+    if (std::holds_alternative<std::int64_t>(runtime.chunk)) return;
+    for (const auto& [port, model] : stage.running)
+      stage.chunk = chunk_within(stage, port, *model, runtime);
   }
 
   /// LibTorch lacks operators in half precision here and there, by version and device: the estimate

@@ -11,7 +11,8 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .unit("samples")
       .doc(
           "samples that are read, computed and written together; auto: an eighth of the dataset, "
-          "32 at most, so that a few samples do not leave all but one of the cores idle");
+          "32 at most, so that a few samples do not leave all but one of the cores idle, and no "
+          "more than `memory` holds where a stage runs the model itself");
   spec.parameter("threads", &RuntimeSettings::threads)
       .range(1, 1024)
       .doc("threads inside of one operator");
@@ -20,8 +21,10 @@ void RuntimeSettings::describe(StageSpec<RuntimeSettings>& spec) {
       .unit("MiB")
       .doc(
           "what a model's values may take while a chunk is computed; a chunk that needs more goes "
-          "through the model in parts. The estimate comes from the network, never from the "
-          "machine");
+          "through the model in parts; where a stage runs the model itself (with gradients, or "
+          "changed many times), the chunk is made smaller, unless `chunk` says how large it is. "
+          "The estimate comes from the network, never from the machine; `microtome check` prints "
+          "it");
   spec.parameter("fold_constants", &RuntimeSettings::fold_constants)
       .doc("what depends on no input is computed once; the same bits");
   spec.parameter("fold_batch_norm", &RuntimeSettings::fold_batch_norm)
@@ -71,7 +74,8 @@ Value RuntimeSettings::canonical(const Value& said) {
 
 std::int64_t RuntimeSettings::chunk_of(std::int64_t samples) const {
   constexpr std::int64_t chunks = 8, most = 32;
-  if (const auto* said = std::get_if<std::int64_t>(&chunk)) return *said;
+  if (const auto* said = std::get_if<std::int64_t>(&chunk))
+    return samples == 0 ? *said : std::min(*said, samples);
   return samples == 0 ? most : std::clamp<std::int64_t>((samples + chunks - 1) / chunks, 1, most);
 }
 

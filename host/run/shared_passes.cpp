@@ -11,6 +11,7 @@ Value reading_of(const PlannedStage& stage) {
   const Read& read = *stage.plan.read;
   Value reading = Value::map();
   reading.set("data", stage.connections.at(read.data).name);
+  reading.set("chunk", stage.chunk);
   Value needs = Value::list();
   std::set<std::size_t> stages;
   for (const auto& [port, connection] : stage.connections)

@@ -84,15 +84,6 @@ std::shared_ptr<ProgramModel> MadeModels::open(
   return model;
 }
 
-std::int64_t rows_within(const RuntimeSettings& runtime, std::int64_t chunk,
-                         const ProgramModel& model) {
-  // Of the whole forward pass, whatever a stage asks of it, so that stages can share it.
-  const std::optional<double> bytes = model.bytes_per_sample({});
-  if (!bytes || *bytes <= 0) return chunk;
-  const double rows = static_cast<double>(runtime.memory) * 1024 * 1024 / *bytes;
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(std::min(rows, 1e9)), 1, chunk);
-}
-
 const HostDataset& StageContext::dataset(const std::string& port) {
   return *run_.planned.resources.datasets.at(connection(port).name);
 }

@@ -27,11 +27,6 @@ class MadeModels {
   std::map<std::string, std::weak_ptr<ProgramModel>> models_;
 };
 
-/// How many samples go through the model together: a chunk, or what `runtime: {memory: ...}`
-/// allows.
-std::int64_t rows_within(const RuntimeSettings& runtime, std::int64_t chunk,
-                         const ProgramModel& model);
-
 /// What all stages of a run share.
 struct RunEnvironment {
   const PlannedPipeline& planned;

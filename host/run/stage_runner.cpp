@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "host/pipeline/memory.h"
 #include "host/run/thread_state.h"
 
 namespace microtome::host {
@@ -118,7 +119,7 @@ class Stream {
     pass_.directions = [this](const DirectionReference& reference) { return direction(reference); };
     if (!read_.model.empty()) {
       model_ = first_.context->planned_model(read_.model).get();
-      rows_ = rows_within(run_.planned.pipeline.runtime, first_.stage->chunk, *model_);
+      rows_ = samples_within(run_.planned.pipeline.runtime, first_.stage->chunk, *model_);
     }
   }
 

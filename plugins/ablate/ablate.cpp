@@ -130,11 +130,20 @@ Plan Ablate::plan(const PlanInputs& inputs) const {
   if (params_.together && !params_.each.empty())
     problems.add({}, "together and each exclude each other");
   std::int64_t count = 0;
+  std::vector<HookPoint> places;
   for (const HookPoint& hook : params_.at) {
     const auto info = inputs.resolve("model", hook);
     if (!info) continue;
     if (!info->tensor || !c10::isFloatingType(info->type))
       problems.add(hook.location, "the value at \"" + hook.text() + "\" is no real number");
+    if (Work::place_in(places, hook) == places.size()) {
+      places.push_back(whole(hook));
+      // Of all places at once: what runs go on from, or what is averaged before; what donors give.
+      const auto value = inputs.resolve("model", places.back());
+      const bool own = value && (is_cut(*value) || params_.with == Replacement::mean);
+      if (own) plan.bytes_per_sample += value->bytes();
+      if (value && params_.with == Replacement::resample) plan.bytes_per_sample += value->bytes();
+    }
     if (hook.selector.direction)
       problems.add(hook.location, "a direction can't be replaced yet; name the whole value");
     if (!params_.each.empty() && !hook.selector.empty())
@@ -163,6 +172,12 @@ Plan Ablate::plan(const PlanInputs& inputs) const {
                      {"high", at::kFloat, {count}, false}};
   plan.outputs.push_back(std::move(effects));
   return plan;
+}
+
+bool Ablate::is_cut(const HookPointInfo& place) const {
+  // Several places at once, and places in branches or loops, run whole; so does a score of a value
+  // inside, which may lie before a cut.
+  return !params_.together && !params_.target.hook && place.can_cut;
 }
 
 std::vector<Ablate::Site> Ablate::sites(const Model& model) const {
@@ -304,10 +319,7 @@ void Ablate::run(Context& context) const {
   for (const HookPoint& hook : params_.at) {
     if (Work::place_in(work.places, hook) < work.places.size()) continue;
     work.places.push_back(whole(hook));
-    // Several places at once, and places in branches or loops, run whole; so does a score of a
-    // value inside, which may lie before a cut.
-    if (!params_.together && !params_.target.hook && model.resolve(whole(hook)).can_cut)
-      work.cuts.push_back(whole(hook));
+    if (is_cut(model.resolve(whole(hook)))) work.cuts.push_back(whole(hook));
   }
   for (const Site& site : work.sites) {
     const std::size_t cut = Work::place_in(work.cuts, site[0]);

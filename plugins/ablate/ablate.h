@@ -37,6 +37,8 @@ class Ablate final : public microtome::Stage {
 
   /// What is replaced in each run, in the order of the results.
   std::vector<Site> sites(const microtome::Model& model) const;
+  /// Whether runs go on from the place.
+  bool is_cut(const microtome::HookPointInfo& place) const;
   /// That is put everywhere, with: zero or value.
   double number() const { return params_.with == Replacement::value ? params_.value : 0; }
   /// What stands in the place of every sample's value at each of `places`, where that is one.

@@ -99,6 +99,7 @@ Plan ActivationMaximization::plan(const PlanInputs& inputs) const {
   Plan plan;
   plan.gradients = true;
   plan.random = true;
+  plan.rows_at_least = params_.images;
   Problems& problems = inputs.problems();
   if (params_.targets.empty()) problems.add({}, "targets: name one at least");
   for (const Target& target : params_.targets) {

@@ -34,6 +34,13 @@ const at::Tensor& NamedTensors::at(std::string_view name) const {
   throw Error("there is no tensor \"" + std::string(name) + "\"" + suggestion(name, names));
 }
 
+double HookPointInfo::bytes() const {
+  if (!tensor || shape.empty()) return 0;
+  auto bytes = static_cast<double>(c10::elementSize(type));
+  for (const std::int64_t size : shape) bytes *= static_cast<double>(size);
+  return bytes;
+}
+
 const at::Tensor& Recording::output(const std::string& name) const {
   if (!name.empty()) return outputs.at(name);
   if (outputs.empty()) throw Error("the model has no tensor output");

@@ -116,7 +116,12 @@ TEST(Program, AModelThatNeedsMoreMemoryThanTheRunAllowsGoesInParts) {
       {"check", file.string(), "--set", "runtime.memory=1", "--set", "runtime.chunk=4096"},
       world.path());
   EXPECT_EQ(little.status, 0) << little.errors;
-  EXPECT_THAT(little.output, HasSubstr("512 samples at a time, about 1 MiB for each of --jobs"));
+  EXPECT_THAT(little.output, HasSubstr("512 samples at a time, about 1 MiB for each of --jobs and "
+                                       "1 MiB once"));
+  // Nobody parts what integrated gradients run themselves, and the chunk was said.
+  EXPECT_THAT(little.output,
+              AllOf(HasSubstr("net, 600 samples at a time"),
+                    HasSubstr("for each of --jobs (runtime: {memory: 1} allows less)")));
   ASSERT_EQ(run_program({"run", file.string(), "-q", "--set", "runtime.memory=1", "--set",
                          "runtime.chunk=4096"},
                         world.path() / "parts")

@@ -53,6 +53,23 @@ TEST(Ablate, EachUnitIsWorthWhatItAdds) {
   EXPECT_NEAR(found.metrics[0].interval->high - found.metrics[0].value, half, 1e-5);
 }
 
+TEST(Ablate, ItsPlanSaysWhatIsKeptOfEachSample) {
+  // What runs go on from, and what donors give: [4] at `double`, [2] at `scores`, each value once.
+  const auto kept = [](const std::string& parameters) {
+    Harness harness;
+    harness.model("model", linear()).dataset("data", data(at::zeros({3, 4})));
+    return harness.plan(*make<Ablate>(parameters)).bytes_per_sample;
+  };
+  EXPECT_EQ(kept(R"json({"at": "double", "target": "class(0)"})json"), 16);
+  EXPECT_EQ(kept(R"json({"at": ["double[unit=1]", "double[unit=2]", "scores"],
+                         "target": "class(0)"})json"),
+            24);
+  EXPECT_EQ(kept(R"json({"at": "double", "with": "resample", "target": "class(0)"})json"), 32);
+  const std::string together = R"json({"at": ["double", "scores"], "together": true, )json";
+  EXPECT_EQ(kept(together + R"json("target": "class(0)"})json"), 0);
+  EXPECT_EQ(kept(together + R"json("with": "mean", "target": "class(0)"})json"), 24);
+}
+
 TEST(Ablate, AValueReplacedByItselfHasExactlyNoEffect) {
   const at::Tensor x = at::rand({1, 4}).repeat({5, 1});
   for (const char* with : {"mean", "resample"}) {

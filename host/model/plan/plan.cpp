@@ -133,6 +133,7 @@ Value PlanReport::to_value() const {
   value.set("pooled_channels_last", pooled_channels_last);
   value.set("batch_norm_gradients", batch_norm_gradients);
   value.set("winograd_gradients", winograd_gradients);
+  value.set("winograd_filter_bytes", winograd_filter_bytes);
   value.set("equal_rows_once", equal_rows_once);
   value.set("precision", c10::toString(precision));
   return value;
@@ -152,7 +153,11 @@ Program plan_program(const Program& program, const std::set<ValueId>& hooked,
     report.pooled_channels_last = rewriting::pool_channels_last(planned);
   if (settings.batch_norm_gradients)
     report.batch_norm_gradients = rewriting::scale_batch_norm_gradients(planned);
-  if (settings.winograd_gradients) report.winograd_gradients = rewriting::filter_gradients(planned);
+  if (settings.winograd_gradients) {
+    const rewriting::FilteredGradients filtered = rewriting::filter_gradients(planned);
+    report.winograd_gradients = filtered.convolutions;
+    report.winograd_filter_bytes = filtered.bytes;
+  }
   if (settings.precision != at::kFloat) {
     rewriting::reduce_precision(planned, settings.precision);
     report.precision = settings.precision;

@@ -39,6 +39,7 @@ struct PlanSettings {
 struct PlanReport {
   std::int64_t constants_folded = 0, batch_norms_folded = 0, relus_after_pooling = 0, in_place = 0;
   std::int64_t pooled_channels_last = 0, batch_norm_gradients = 0, winograd_gradients = 0;
+  std::int64_t winograd_filter_bytes = 0;  ///< made when a gradient first needs them
   bool channels_last = false, equal_rows_once = false;
   at::ScalarType precision = at::kFloat;
 

@@ -55,7 +55,11 @@ std::int64_t fold_batch_norms(Program& program, const std::set<ValueId>& hooked)
 std::int64_t pool_before_relu(Program& program, const std::set<ValueId>& hooked);
 std::int64_t pool_channels_last(Program& program);
 std::int64_t scale_batch_norm_gradients(Program& program);
-std::int64_t filter_gradients(Program& program);
+struct FilteredGradients {
+  std::int64_t convolutions = 0;
+  std::int64_t bytes = 0;  ///< of their filters
+};
+FilteredGradients filter_gradients(Program& program);
 /// Whether it could be done.
 bool put_channels_last(Program& program);
 std::int64_t allow_in_place(Program& program);

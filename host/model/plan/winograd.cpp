@@ -182,6 +182,10 @@ at::Tensor transformed(const at::Tensor& weight) {
 
 }  // namespace
 
+std::int64_t WinogradGradient::bytes(const at::Tensor& weight) {
+  return products * weight.size(0) * weight.size(1) * static_cast<std::int64_t>(sizeof(float));
+}
+
 WinogradGradient::WinogradGradient(const at::Tensor& weight)
     : filters_(transformed(weight.detach())) {}
 

@@ -23,8 +23,9 @@ class WinogradGradient {
   /// Channels go in groups of so many.
   static constexpr std::int64_t lanes = 16;
 
-  /// Of shape [out, in, 3, 3], float32; both counts multiples of `lanes`. Keeps four times as much
-  /// memory as the weight has.
+  /// Bytes that are kept for such a weight: four times what it has itself.
+  static std::int64_t bytes(const at::Tensor& weight);
+  /// Of shape [out, in, 3, 3], float32; both counts multiples of `lanes`.
   explicit WinogradGradient(const at::Tensor& weight);
 
   /// `gradient`: [rows, out, height, width], by the convolution's result. `padding`, the

@@ -102,13 +102,14 @@ Operation filtered(Operation convolution, std::size_t arguments,
 
 }  // namespace
 
-std::int64_t filter_gradients(Program& program) {
-  std::int64_t changed = 0;
+FilteredGradients filter_gradients(Program& program) {
+  FilteredGradients changed;
   for_each_node(program.body, [&](Node& node) {
     auto found = filtering(program, node);
     if (!found) return;
+    changed.bytes += WinogradGradient::bytes(constant_tensor(program, node.inputs[1]));
     node.call = filtered(std::move(node.call), node.inputs.size(), std::move(found));
-    ++changed;
+    ++changed.convolutions;
   });
   return changed;
 }

@@ -100,6 +100,12 @@ void IntegratedGradients::describe(StageSpec<Params>& spec) {
       .doc("for steps: auto; samples that do not get there are marked in `converged`");
 }
 
+Plan IntegratedGradients::plan(const PlanInputs& inputs) const {
+  Plan plan = BaselineStage::plan(inputs);
+  plan.rows_at_least = ScoreFunction::rows_at_once;
+  return plan;
+}
+
 Attributions IntegratedGradients::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score_of = score_function(input, context);
   const at::Tensor score = score_of.clean_scores().to(at::kDouble);

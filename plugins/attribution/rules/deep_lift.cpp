@@ -9,6 +9,9 @@ using namespace microtome;
 
 namespace {
 
+/// A sample and its reference.
+constexpr std::int64_t rows_per_sample = 2;
+
 struct Contributions {
   at::Tensor values;            ///< float64
   at::Tensor scores, baseline;  ///< float64, [N]
@@ -19,7 +22,7 @@ Contributions contributions(const ScoreFunction& score, const at::Tensor& refere
                             DeepLiftRule rule) {
   const at::Tensor& value = score.value();
   const std::int64_t samples = value.size(0);
-  const at::Tensor rows = at::arange(samples, at::kLong).repeat({2});
+  const at::Tensor rows = at::arange(samples, at::kLong).repeat({rows_per_sample});
   const ScoreFunction::Gradient multipliers =
       score.gradient(at::cat({value, reference}), rows, deep_lift_rules(rule, samples));
   const at::Tensor scores = multipliers.scores.to(at::kDouble);
@@ -65,7 +68,7 @@ void describe_rule(StageSpec<Params>& spec) {
 
 void check(const PlanInputs& inputs, const AttributionParams& params, DeepLiftRule rule) {
   check_linear_target(inputs, params.target, "deep_lift");
-  check_rules(inputs, params, deep_lift_rules(rule, 1), 2);
+  check_rules(inputs, params, deep_lift_rules(rule, 1), rows_per_sample);
 }
 
 constexpr const char* details =
@@ -91,7 +94,9 @@ void DeepLift::describe(StageSpec<Params>& spec) {
 
 Plan DeepLift::plan(const PlanInputs& inputs) const {
   check(inputs, common(), rule_);
-  return BaselineStage::plan(inputs);
+  Plan plan = BaselineStage::plan(inputs);
+  plan.rows_per_sample = rows_per_sample;
+  return plan;
 }
 
 Attributions DeepLift::attribute(const AttributionInput& input, Context& context) const {
@@ -120,6 +125,7 @@ Plan DeepLiftShap::plan(const PlanInputs& inputs) const {
   check(inputs, common(), rule_);
   Plan plan = AttributionStage::plan(inputs);
   plan.random = true;
+  plan.rows_per_sample = rows_per_sample;
   return plan;
 }
 

@@ -102,6 +102,9 @@ struct HookPointInfo {
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;  ///< for one sample with N first; empty when not known
   bool can_cut = true;              ///< whether a run can go on from here: not in a branch or loop
+
+  /// Of the value on one sample; 0 when its shape is not known.
+  double bytes() const;
 };
 
 /// What is said about the input of a model with one.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,11 +40,22 @@ struct Plan {
   std::optional<Read> read;     ///< nothing: the stage drives itself in `run`
   bool gradients = false;       ///< it differentiates the model
   bool random = false;          ///< it draws random numbers: the seed is part of what it is
-  double bytes_per_sample = 0;  ///< beyond what the model needs
+  double bytes_per_sample = 0;  ///< that it keeps of a chunk beyond what a run of the model needs
+  /// Rows that go through a model together for each sample of a chunk: 2 where samples run beside
+  /// their references.
+  std::int64_t rows_per_sample = 1;
+  /// Rows that a stage which changes each sample many times fills a run of the model up to, where a
+  /// chunk gives fewer.
+  std::int64_t rows_at_least = 1;
   /// It uses hook points that its parameters do not name: every value of its models is made.
   bool any_hook = false;
   /// It takes values that were computed in bfloat16 or float16 where a run asks for that.
   bool tolerates_reduced_precision = false;
+
+  /// Rows that go through a model together when a chunk has so many samples, at most.
+  std::int64_t rows(std::int64_t chunk) const {
+    return std::max(chunk * rows_per_sample, rows_at_least);
+  }
 };
 
 /// What is known of a stage's inputs when it is planned. Mistakes are added to `problems`, so that

@@ -22,9 +22,6 @@ at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& sc
 
 /// Nodes whose gradients are summed before they go into the sum in double precision.
 constexpr int most_summed = 8;
-/// Rows that go through the model together at least, where there are nodes enough: the weights of
-/// late layers are read once for all of them.
-constexpr std::int64_t rows_at_once = 8;
 
 }  // namespace
 

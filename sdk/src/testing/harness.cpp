@@ -387,12 +387,17 @@ std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
   return messages;
 }
 
-std::map<std::string, Output> Harness::run(const Stage& stage) const {
+Plan Harness::plan(const Stage& stage) const {
   const MemoryPlanInputs inputs(inputs_);
-  const Plan plan = stage.plan(inputs);
+  Plan plan = stage.plan(inputs);
   std::string mistakes;
   for (const Problem& problem : inputs.problems().list()) mistakes += problem.message + "\n";
   if (!mistakes.empty()) throw Error(mistakes);
+  return plan;
+}
+
+std::map<std::string, Output> Harness::run(const Stage& stage) const {
+  const Plan plan = this->plan(stage);
   MemoryContext context(inputs_, chunk_size_);
   for (const OutputPlan& output : plan.outputs) context.output(output.port);
   if (plan.read) {

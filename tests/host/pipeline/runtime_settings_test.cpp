@@ -20,6 +20,7 @@ TEST(RuntimeSettings, AChunkIsAnEighthOfTheDatasetAnd32AtMost) {
   RuntimeSettings said;
   said.chunk = 5;
   EXPECT_EQ(said.chunk_of(100), 5);
+  EXPECT_EQ(said.chunk_of(3), 3);
   EXPECT_EQ(said.chunk_of(0), 5);
 }
 

@@ -116,6 +116,26 @@ TEST(IntegratedGradients, DoNotDependOnTheChunk) {
   EXPECT_EQ(parts.metric("mean_absolute_completeness_delta").n, 7);
 }
 
+TEST(IntegratedGradients, ThePlanSaysHowManyRowsGoThroughTheModelTogether) {
+  const auto stage = make<IntegratedGradients>(R"j({"target": "class(0)"})j");
+  for (const std::int64_t chunk : {1, 3, 8, 11}) {
+    std::int64_t most = 0;
+    const auto counting = std::make_shared<StepModel>(
+        at::zeros({1, 3}),
+        std::vector<StepModel::Step>{{"sum", [&most](const at::Tensor& x) {
+                                        most = std::max(most, x.size(0));
+                                        return at::stack({x.square().sum(1), x.sum(1)}, 1);
+                                      }}});
+    Harness harness;
+    harness.model("model", counting).dataset("data", some(at::randn({12, 3}))).chunk_size(chunk);
+    harness.run(*stage);
+    const std::int64_t said = harness.plan(*stage).rows(chunk);
+    // Whole copies of a chunk: 6 rows of 3 samples where 8 are said.
+    EXPECT_LE(most, said) << chunk;
+    EXPECT_GT(most, said - chunk) << chunk;
+  }
+}
+
 TEST(IntegratedGradients, AutomaticStepsRefineOrSaySo) {
   const at::Tensor x = at::randn({6, 3}) * 4;
   const Output fine =

@@ -25,6 +25,11 @@ struct QuadratureNode {
 /// trailing shape of `value()`.
 class ScoreFunction {
  public:
+  /// Rows that `line_integral` lets through the model together, where a batch has fewer and there
+  /// are nodes enough: the weights of late layers are read once for all of them. For
+  /// `Plan::rows_at_least`.
+  static constexpr std::int64_t rows_at_once = 8;
+
   /// Runs the model on the batch once, without edits; `decide` makes the target's score from that.
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide);

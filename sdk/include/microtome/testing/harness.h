@@ -107,6 +107,8 @@ class Harness {
   Harness& chunk_size(std::int64_t samples);
   /// Mistakes found by the stage's plan.
   std::vector<std::string> plan_problems(const Stage& stage) const;
+  /// The stage's plan; throws `Error` on mistakes.
+  Plan plan(const Stage& stage) const;
   /// Plans, runs, and returns what it wrote, by output; throws `Error` on mistakes of the plan.
   std::map<std::string, Output> run(const Stage& stage) const;
 
