@@ -1,7 +1,9 @@
 #include "host/model/batch_layout.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
+#include <utility>
 
 #include "host/model/interpreter.h"
 
@@ -40,7 +42,6 @@ ValueLayout layout_of(const at::Tensor& small, const at::Tensor& large) {
   ValueLayout layout;
   layout.bytes_per_row = static_cast<double>(large.nbytes()) - static_cast<double>(small.nbytes());
   layout.bytes_per_row /= many - few;
-  if (large.has_storage()) layout.memory = reinterpret_cast<std::size_t>(large.storage().data());
   if (small.dim() != large.dim() || small.scalar_type() != large.scalar_type()) return layout;
   std::int64_t differs = -1;
   for (std::int64_t d = 0; d < small.dim(); ++d) {
@@ -100,6 +101,12 @@ ValueLayout layout_of(const c10::IValue& small, const c10::IValue& large) {
   return layout;
 }
 
+/// Equal for values that share their memory; 0 for those that have none.
+std::size_t memory_of(const c10::IValue& value) {
+  if (!value.isTensor() || !value.toTensor().defined() || !value.toTensor().has_storage()) return 0;
+  return reinterpret_cast<std::size_t>(value.toTensor().storage().data());
+}
+
 /// Two samples that differ, of what may be only one.
 at::Tensor two_rows(const at::Tensor& input) {
   if (input.size(0) >= few) return input.slice(0, 0, few);
@@ -109,10 +116,13 @@ at::Tensor two_rows(const at::Tensor& input) {
   return at::cat({input, other});
 }
 
+/// Runs the program and gives each value, by its number, to `keep`; without that, all together.
 std::vector<c10::IValue> all_values(const ProgramIndex& index,
-                                    const std::vector<at::Tensor>& inputs) {
+                                    const std::vector<at::Tensor>& inputs,
+                                    std::function<void(std::size_t, c10::IValue)> keep = nullptr) {
   const Program& program = index.program();
   PreparedPass pass;
+  pass.keep = std::move(keep);
   SliceRequest request;
   GivenValues given;
   for (std::size_t i = 0; i < program.inputs.size(); ++i) {
@@ -143,8 +153,15 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
     small.push_back(two_rows(input));
     large.push_back(at::cat({small.back(), small.back()}));
   }
-  const auto of_few = all_values(index, small), of_many = all_values(index, large);
-  for (std::size_t i = 0; i < values_.size(); ++i) values_[i] = layout_of(of_few[i], of_many[i]);
+  std::vector<c10::IValue> of_few = all_values(index, small);
+  // While all of them are there: no two have the same memory by chance.
+  std::vector<std::size_t> memory(values_.size(), 0);
+  for (std::size_t i = 0; i < values_.size(); ++i) memory[i] = memory_of(of_few[i]);
+  // Values of the second run go as they are compared, and those of the first with them.
+  all_values(index, large, [&](std::size_t i, const c10::IValue& of_many) {
+    values_[i] = layout_of(std::exchange(of_few[i], {}), of_many);
+    values_[i].memory = memory[i];
+  });
 }
 
 c10::IValue BatchLayout::select(ValueId id, const c10::IValue& value,

@@ -264,17 +264,26 @@ class Run {
     const ValueActions& only = pass_.actions[first];
     if (next_action_[first] == none && only.execution == 0) {
       if (value.isTensor() && value.toTensor().defined()) act(only, value, is_row);
-      for (const std::size_t place : only.keeps) kept_[place] = all_rows(value, is_row);
+      keep(only, value, is_row);
       return value;
     }
     const int execution = count(id);
     if (value.isTensor() && value.toTensor().defined()) {
       for_actions(id, execution, [&](const ValueActions& action) { act(action, value, is_row); });
     }
-    for_actions(id, execution, [&](const ValueActions& action) {
-      for (const std::size_t place : action.keeps) kept_[place] = all_rows(value, is_row);
-    });
+    for_actions(id, execution, [&](const ValueActions& action) { keep(action, value, is_row); });
     return value;
+  }
+
+  void keep(const ValueActions& action, const c10::IValue& value, bool is_row) {
+    for (const std::size_t place : action.keeps) {
+      c10::IValue whole = all_rows(value, is_row);
+      if (pass_.keep) {
+        pass_.keep(place, std::move(whole));
+      } else {
+        kept_[place] = std::move(whole);
+      }
+    }
   }
 
   c10::IValue all_rows(const c10::IValue& value, bool is_row) const {

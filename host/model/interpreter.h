@@ -36,6 +36,8 @@ struct PreparedPass {
   std::int64_t rows = 0;  ///< samples that the run is of; 0 when not known
   std::size_t captures = 0, differentiated = 0, kept = 0;
   Directions directions;
+  /// Gets what is kept, and its place, as soon as it is made; without it `PassResult::kept` does.
+  std::function<void(std::size_t, c10::IValue)> keep;
 };
 
 /// Values that a run begins with.
