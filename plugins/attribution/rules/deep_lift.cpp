@@ -71,6 +71,11 @@ void check(const PlanInputs& inputs, const AttributionParams& params, DeepLiftRu
   check_rules(inputs, params, deep_lift_rules(rule, 1), rows_per_sample);
 }
 
+void plan_rows(Plan& plan, const PlanInputs& inputs) {
+  plan.rows_per_sample = rows_per_sample;
+  plan.bytes_per_sample = static_cast<double>(rows_per_sample) * bytes_of_rules(inputs);
+}
+
 constexpr const char* details =
     "The rules act on the network's operators, so functional and repeated ReLUs, additions of "
     "branches and overlapping max pooling are right, and an operator without a rule is an error. "
@@ -95,7 +100,7 @@ void DeepLift::describe(StageSpec<Params>& spec) {
 Plan DeepLift::plan(const PlanInputs& inputs) const {
   check(inputs, common(), rule_);
   Plan plan = BaselineStage::plan(inputs);
-  plan.rows_per_sample = rows_per_sample;
+  plan_rows(plan, inputs);
   return plan;
 }
 
@@ -125,7 +130,7 @@ Plan DeepLiftShap::plan(const PlanInputs& inputs) const {
   check(inputs, common(), rule_);
   Plan plan = AttributionStage::plan(inputs);
   plan.random = true;
-  plan.rows_per_sample = rows_per_sample;
+  plan_rows(plan, inputs);
   return plan;
 }
 

@@ -72,6 +72,7 @@ RelevanceSettings Lrp::settings(const Model& model) const {
 
 Plan Lrp::plan(const PlanInputs& inputs) const {
   Plan plan = AttributionStage::plan(inputs);
+  plan.bytes_per_sample = bytes_of_rules(inputs);
   check_linear_target(inputs, common().target, "lrp");
   const Model* model = inputs.model("model");
   if (model == nullptr) return plan;

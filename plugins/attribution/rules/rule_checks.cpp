@@ -1,5 +1,7 @@
 #include "rules/rule_checks.h"
 
+#include <algorithm>
+
 namespace attribution {
 
 using namespace microtome;
@@ -40,6 +42,17 @@ void check_rules(const PlanInputs& inputs, const AttributionParams& params,
   } catch (const Error& error) {
     inputs.problems().add(params.at.location, error.what());
   }
+}
+
+double bytes_of_rules(const PlanInputs& inputs) {
+  // As measured, DeepLIFT and LRP alike.
+  constexpr double copies = 8;
+  double largest = 0;
+  if (const Model* model = inputs.model("model")) {
+    for (const HookPointInfo& hook : model->hook_points())
+      largest = std::max(largest, hook.bytes());
+  }
+  return copies * largest;
 }
 
 }  // namespace attribution

@@ -18,4 +18,8 @@ void check_linear_target(const microtome::PlanInputs& inputs, const microtome::T
 void check_rules(const microtome::PlanInputs& inputs, const microtome::AttributionParams& params,
                  const microtome::BackwardRules& rules, std::int64_t rows);
 
+/// Bytes that rules take of a row while they work, beside what the plain way back does: copies of
+/// the network's largest value. 0 where no shape is known.
+double bytes_of_rules(const microtome::PlanInputs& inputs);
+
 }  // namespace attribution

@@ -114,6 +114,27 @@ TEST(DeepLift, OfShapleyIsTheMeanOverReferences) {
   EXPECT_LE(largest_delta(output), 1e-4 * values(output).abs().sum().item<double>());
 }
 
+TEST(DeepLift, ThePlanCountsReferencesAndWhatRulesHold) {
+  ModelInput input;
+  input.size = {2, 5, 5};
+  const auto module =
+      scripted("def forward(self, x):\n  return torch.relu(self.one.forward(x)).mean([2, 3])\n",
+               {{"one", convolution(2, 6, true)}});
+  const auto network = std::make_shared<host::ProgramModel>(
+      "m", host::torchscript::Lowering(module).run(), input, at::kCPU);
+  Harness harness;
+  harness.model("model", network)
+      .dataset("data", std::make_shared<MemoryDataset>(
+                           sample_names(3), NamedTensors{{"x", at::randn({3, 2, 5, 5})}}));
+  constexpr double largest = 6 * 5 * 5 * 4;
+  const Plan deep_lift = harness.plan(*make<attribution::DeepLift>(first_class));
+  EXPECT_EQ(deep_lift.rows(3), 6);
+  EXPECT_EQ(deep_lift.bytes_per_sample, 16 * largest);
+  const Plan lrp = harness.plan(*make<attribution::Lrp>(first_class));
+  EXPECT_EQ(lrp.rows(3), 3);
+  EXPECT_EQ(lrp.bytes_per_sample, 8 * largest);
+}
+
 TEST(DeepLift, WhatHasNoRuleIsAnErrorThatNamesIt) {
   const auto network =
       scripted("def forward(self, x):\n  return torch.layer_norm(torch.relu(x), [3])\n");
