@@ -69,7 +69,7 @@ std::optional<ModelMemory> memory_of(const PlannedStage& stage, const std::strin
 
 std::int64_t chunk_within(const PlannedStage& stage, const std::string& port,
                           const ProgramModel& model, const RuntimeSettings& runtime) {
-  if (is_run_by_host(stage, port)) return stage.chunk;
+  if (stage.chunk == 1 || is_run_by_host(stage, port)) return stage.chunk;
   const auto bytes = bytes_of_run(stage, model);
   if (!bytes) return stage.chunk;
   const double of_sample =
