@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "memory.h"
 #include "result.h"
 
 namespace attribution {
@@ -103,6 +104,9 @@ void IntegratedGradients::describe(StageSpec<Params>& spec) {
 Plan IntegratedGradients::plan(const PlanInputs& inputs) const {
   Plan plan = BaselineStage::plan(inputs);
   plan.rows_at_least = ScoreFunction::rows_at_once;
+  // The sum over the path, in double precision and of a few steps in single, behind what is affine
+  // at the network's beginning.
+  plan.bytes_per_sample = 3 * bytes_of_largest_value(inputs);
   return plan;
 }
 

@@ -1,6 +1,6 @@
 #include "rules/rule_checks.h"
 
-#include <algorithm>
+#include "memory.h"
 
 namespace attribution {
 
@@ -47,12 +47,7 @@ void check_rules(const PlanInputs& inputs, const AttributionParams& params,
 double bytes_of_rules(const PlanInputs& inputs) {
   // As measured, DeepLIFT and LRP alike.
   constexpr double copies = 8;
-  double largest = 0;
-  if (const Model* model = inputs.model("model")) {
-    for (const HookPointInfo& hook : model->hook_points())
-      largest = std::max(largest, hook.bytes());
-  }
-  return copies * largest;
+  return copies * bytes_of_largest_value(inputs);
 }
 
 }  // namespace attribution

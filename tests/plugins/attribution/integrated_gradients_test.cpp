@@ -129,7 +129,9 @@ TEST(IntegratedGradients, ThePlanSaysHowManyRowsGoThroughTheModelTogether) {
     Harness harness;
     harness.model("model", counting).dataset("data", some(at::randn({12, 3}))).chunk_size(chunk);
     harness.run(*stage);
-    const std::int64_t said = harness.plan(*stage).rows(chunk);
+    const Plan plan = harness.plan(*stage);
+    EXPECT_EQ(plan.bytes_per_sample, 3 * 12) << "a value of three numbers";
+    const std::int64_t said = plan.rows(chunk);
     // Whole copies of a chunk: 6 rows of 3 samples where 8 are said.
     EXPECT_LE(most, said) << chunk;
     EXPECT_GT(most, said - chunk) << chunk;
