@@ -90,8 +90,7 @@ void print_memory(const ModelMemory& memory, const PlannedStage& stage,
   std::cout << ", " << samples << (samples == 1 ? " sample" : " samples");
   if (memory.rows > samples) std::cout << " as " << memory.rows << " rows";
   std::cout << " at a time, about " << mebibytes(memory.values) << " for each of --jobs";
-  if (memory.values > static_cast<double>(runtime.memory) * 1048576)
-    std::cout << " (runtime: {memory: " << runtime.memory << "} allows less)";
+  if (!memory.is_allowed) std::cout << " (runtime: {memory: " << runtime.memory << "} allows less)";
   std::cout << " and " << mebibytes(static_cast<double>(memory.fixed)) << " once";
 }
 

@@ -63,6 +63,7 @@ std::optional<ModelMemory> memory_of(const PlannedStage& stage, const std::strin
                                             : stage.plan.rows(stage.chunk);
   memory.values = *bytes * static_cast<double>(memory.rows) +
                   bytes_kept(stage, port, model) * static_cast<double>(stage.chunk);
+  memory.is_allowed = memory.values <= budget(runtime);
   memory.fixed = bytes_of_constants(model.program()) + model.plan_report().winograd_filter_bytes;
   return memory;
 }

@@ -14,6 +14,7 @@ struct ModelMemory {
   std::int64_t rows = 0;   ///< that go through the model together, at most
   double values = 0;       ///< bytes in each job: the network's values, and what the stage keeps
   std::int64_t fixed = 0;  ///< bytes once: parameters, and what the plan makes of them
+  bool is_allowed = true;  ///< whether `runtime: {memory: ...}` allows the values
 };
 
 /// Samples of a chunk that the host lets through the model together: all, or as many as
