@@ -42,8 +42,18 @@ void find_last_uses(Program& program) {
   find_last_uses(program.body, inputs);
 }
 
+const ProgramPort* only_input(const Program& program) {
+  const ProgramPort* found = nullptr;
+  for (const ProgramPort& input : program.inputs) {
+    if (input.optional) continue;
+    if (found != nullptr) return nullptr;
+    found = &input;
+  }
+  return found;
+}
+
 void add_normalisation(Program& program, const at::Tensor& mean, const at::Tensor& std) {
-  if (program.inputs.size() != 1) {
+  if (only_input(program) == nullptr) {
     throw Error("`mean` and `std` are for models with one input; this one has " +
                 std::to_string(program.inputs.size()));
   }
@@ -51,7 +61,8 @@ void add_normalisation(Program& program, const at::Tensor& mean, const at::Tenso
     program.constants.emplace_back(value.to(at::kFloat).view({-1, 1, 1}));
     return -static_cast<ValueId>(program.constants.size());
   };
-  ProgramPort& input = program.inputs[0];
+  ProgramPort& input =
+      program.inputs[static_cast<std::size_t>(only_input(program) - program.inputs.data())];
   Node node;
   node.info.operation = "microtome::normalise";
   node.inputs = {program.value_count, constant(mean), constant(std)};

@@ -62,6 +62,7 @@ struct HookSite {
 struct ProgramPort {
   std::string name;
   ValueId value = 0;
+  bool optional = false;  ///< an input that need not be given, an output that may be None
 };
 
 /// A parameter or buffer of the model, by its path.
@@ -98,6 +99,9 @@ struct Program {
 /// Fills `last_uses`, so that a run keeps no value longer than it is read. Call when
 /// complete.
 void find_last_uses(Program& program);
+
+/// The one input that must be given; nullptr when there are several, or none.
+const ProgramPort* only_input(const Program& program);
 
 /// Adds `(x - mean) / std` by channel before the input `input`: hook point `pixels` before, the
 /// hook points of the input after.

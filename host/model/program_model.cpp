@@ -44,7 +44,7 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
   }
   for (const ProgramPort& port : program_.inputs) {
     inputs_.push_back({port.name, at::kFloat,
-                       program_.inputs.size() == 1 ? input_.size : std::vector<std::int64_t>{}});
+                       &port == only_input(program_) ? input_.size : std::vector<std::int64_t>{}});
   }
   for (const ProgramPort& port : program_.outputs) outputs_.push_back({port.name, at::kFloat, {}});
 }
@@ -174,10 +174,18 @@ at::Tensor ProgramModel::normalise(const at::Tensor& pixels) const {
 }
 
 void ProgramModel::learn_default_shapes() const {
-  if (input_.size.empty() || program_.inputs.size() != 1) return;
+  const ProgramPort* const only = only_input(program_);
+  if (input_.size.empty() || only == nullptr) return;
   std::vector<std::int64_t> size{1};
   size.insert(size.end(), input_.size.begin(), input_.size.end());
-  learn_shapes({at::zeros(size)});
+  learn_shapes(examples_of(*only, at::zeros(size)));
+}
+
+std::vector<at::Tensor> ProgramModel::examples_of(const ProgramPort& input,
+                                                  const at::Tensor& example) const {
+  std::vector<at::Tensor> examples(program_.inputs.size());
+  examples[static_cast<std::size_t>(&input - program_.inputs.data())] = example;
+  return examples;
 }
 
 const BatchLayout& ProgramModel::layout(const std::vector<at::Tensor>& inputs) const {
@@ -186,14 +194,17 @@ const BatchLayout& ProgramModel::layout(const std::vector<at::Tensor>& inputs) c
 }
 
 std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {
-  if (program_.inputs.size() != 1 || input_.size.empty()) return std::nullopt;
+  const ProgramPort* const only = only_input(program_);
+  if (only == nullptr || input_.size.empty()) return std::nullopt;
   if (!pass.rules.empty() && origin_ != nullptr) return origin_->bytes_per_sample(pass);
   std::vector<std::int64_t> size{2};
   size.insert(size.end(), input_.size.begin(), input_.size.end());
   const BatchLayout& known =
-      layout({at::rand(size, at::detail::createCPUGenerator(0)).to(device_)});
+      layout(examples_of(*only, at::rand(size, at::detail::createCPUGenerator(0)).to(device_)));
   std::vector<std::vector<ValueId>> live;
-  const PreparedPass prepared = prepare(pass, {program_.inputs[0].value}, nullptr, live);
+  std::vector<ValueId> given;
+  for (const ProgramPort& input : program_.inputs) given.push_back(input.value);
+  const PreparedPass prepared = prepare(pass, given, nullptr, live);
   return known.peak_bytes(*prepared.slice, prepared.record);
 }
 
@@ -215,7 +226,9 @@ void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
     GivenValues given;
     for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
       request.given.push_back(program_.inputs[i].value);
-      given.emplace_back(program_.inputs[i].value, examples.at(i).to(device_));
+      const at::Tensor& example = examples.at(i);
+      given.emplace_back(program_.inputs[i].value,
+                         example.defined() ? c10::IValue(example.to(device_)) : c10::IValue());
     }
     for (const ProgramPort& output : program_.outputs) request.kept.push_back(output.value);
     pass.slice = slice(std::move(request));

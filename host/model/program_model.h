@@ -51,7 +51,8 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   /// size of its input. Runs the network on a few samples the first time.
   std::optional<double> bytes_per_sample(const Pass& pass) const;
 
-  /// Finds shapes by running on these example inputs, N = 1.
+  /// Finds shapes by running on these example inputs, N = 1; those that need not be given may be
+  /// undefined.
   void learn_shapes(const std::vector<at::Tensor>& examples) const;
   /// Called before each operator; may throw `Cancelled`.
   void set_check(std::function<void()> check) { check_ = std::move(check); }
@@ -80,6 +81,8 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   HookPointInfo info_of(const HookSite& site, std::string name) const;
   ValueId value_of(const HookPoint& hook) const;
   void learn_default_shapes() const;
+  /// An example of each input: this one, and none of those that need not be given.
+  std::vector<at::Tensor> examples_of(const ProgramPort& input, const at::Tensor& example) const;
   const BatchLayout& layout(const std::vector<at::Tensor>& inputs) const;
   /// What the pass does at which values, and the slice from `given` on. `cut` is where a resumed
   /// run begins; nullptr for a run from the inputs.

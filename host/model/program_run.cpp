@@ -169,17 +169,21 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
   std::vector<ValueId> ids;
   std::vector<at::Tensor> ordered;
   for (const ProgramPort& input : program_.inputs) {
-    ordered.push_back(inputs.at(input.name).to(device_));
+    const bool is_given = !input.optional || inputs.find(input.name) != nullptr;
+    ordered.push_back(is_given ? inputs.at(input.name).to(device_) : at::Tensor());
     ids.push_back(input.value);
-    given.emplace_back(input.value, ordered.back());
+    given.emplace_back(input.value, is_given ? c10::IValue(ordered.back()) : c10::IValue());
   }
   std::vector<std::vector<ValueId>> live;
   PreparedPass prepared = prepare(pass, ids, nullptr, live);
   std::vector<at::Tensor> examples;
   if (!pass.cuts.empty()) {
-    for (const at::Tensor& input : ordered) examples.push_back(input.slice(0, 0, 2).clone());
+    for (const at::Tensor& input : ordered)
+      examples.push_back(input.defined() ? input.slice(0, 0, 2).clone() : input);
   }
-  const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
+  const auto first = std::find_if(ordered.begin(), ordered.end(),
+                                  [](const at::Tensor& input) { return input.defined(); });
+  const std::int64_t rows = first == ordered.end() || first->dim() == 0 ? 0 : first->size(0);
   prepared.rows = rows;
   const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
