@@ -88,6 +88,18 @@ class Lowering {
   void lower_loop(torch::jit::Node& node, const Scope& scope);
   bool unroll(torch::jit::Node& node, const Scope& scope);
   void lower_dynamic_loop(torch::jit::Node& node, const Scope& scope);
+  struct Turns;
+  /// Puts what the loop begins with into its node.
+  void begin_turns(torch::jit::Node& node, const Scope& scope, Turns& turns);
+  /// Reads the body; false when a list that was held to stay the same does not.
+  bool read_turns(torch::jit::Node& node, const Scope& scope, Turns& turns);
+  void bind_turn(torch::jit::Block& body, const Scope& scope, const Turns& turns);
+  Slot carried_slot(ValueId value, const c10::TypePtr& type, const Turns& turns, std::size_t index);
+  void set_whole(const std::shared_ptr<Structure>& structure, ValueId value);
+  /// Whether the body, as just read, changes something outside that was not known before.
+  bool find_effects(const torch::jit::Node& node, const State& before, const AliasTable& start,
+                    const std::vector<Slot>& results, Turns& turns);
+  void end_turns(torch::jit::Node& node, const Scope& scope, Turns& turns);
   void raise(torch::jit::Node& node, const Scope& scope);
 
   // What evaluation resolves (lowering_evaluation.cpp).

@@ -105,15 +105,6 @@ bool Lowering::change_elements(torch::jit::Node& node, const std::shared_ptr<Str
 bool Lowering::change_dictionary(torch::jit::Node& node, const std::shared_ptr<Structure>& target,
                                  const Scope& scope) {
   const std::string name = node.kind().toQualString();
-  const auto set = [](Structure::Content& content, const c10::IValue& key, Slot value) {
-    const auto found = std::find(content.keys.begin(), content.keys.end(), key);
-    if (found == content.keys.end()) {
-      content.keys.push_back(key);
-      content.elements.push_back(std::move(value));
-    } else {
-      content.elements[static_cast<std::size_t>(found - content.keys.begin())] = std::move(value);
-    }
-  };
   if (name == "aten::clear") {
     Structure::Content& content = change(target);
     content.keys.clear();
@@ -126,7 +117,7 @@ bool Lowering::change_dictionary(torch::jit::Node& node, const std::shared_ptr<S
     const Structure::Content added = (*other)->content;
     Structure::Content& content = change(target);
     for (std::size_t i = 0; i < added.keys.size(); ++i)
-      set(content, added.keys[i], hold(added.elements[i]));
+      set_key(content, added.keys[i], hold(added.elements[i]));
     return true;
   }
   if (node.inputs().size() < 2) return false;
@@ -137,13 +128,13 @@ bool Lowering::change_dictionary(torch::jit::Node& node, const std::shared_ptr<S
   const auto at = found - content.keys.begin();
   if (name == "aten::_set_item") {
     Slot value = hold(slot(node.input(2), scope));
-    set(change(target), *key, std::move(value));
+    set_key(change(target), *key, std::move(value));
     return true;
   }
   if (name == "aten::setdefault") {
     if (found == content.keys.end()) {
       Slot value = hold(slot(node.input(2), scope));
-      set(change(target), *key, std::move(value));
+      set_key(change(target), *key, std::move(value));
     }
     bind(node.output(), target->content.elements[static_cast<std::size_t>(at)], scope);
     return true;
@@ -182,10 +173,7 @@ void Lowering::change_whole(torch::jit::Node& node, const std::shared_ptr<Struct
   const auto results = emit(node.kind().toQualString(), call, std::move(arguments), outputs + 1);
   for (std::size_t i = 0; i < outputs; ++i)
     bind(node.output(i), computed(results[i], node.output(i)->type(), false), scope);
-  Structure::Content& content = change(target);
-  content.elements.clear();
-  content.keys.clear();
-  content.whole = results.back();
+  set_whole(target, results.back());
 }
 
 }  // namespace microtome::host::torchscript

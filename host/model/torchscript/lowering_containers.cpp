@@ -81,14 +81,7 @@ bool Lowering::construct(torch::jit::Node& node, const Scope& scope) {
     const auto key = known_value(slot(node.input(i), scope));
     if (!key || key->isTensor())
       refuse(node, "the keys of a dictionary must be known while loading; use constants");
-    Slot value = hold(slot(node.input(i + 1), scope));
-    const std::size_t at = find_key(*structure, *key);
-    if (at < structure->content.keys.size()) {
-      structure->content.elements[at] = std::move(value);
-    } else {
-      structure->content.keys.push_back(*key);
-      structure->content.elements.push_back(std::move(value));
-    }
+    set_key(structure->content, *key, hold(slot(node.input(i + 1), scope)));
   }
   bind(node.output(), std::move(structure), scope);
   return true;
@@ -120,6 +113,17 @@ bool Lowering::read_container(torch::jit::Node& node, const Scope& scope) {
   const bool is_dictionary = structure->kind == Structure::Kind::dictionary;
   if (kind == aten::len) {
     bind(node.output(), Known{static_cast<std::int64_t>(content.elements.size())}, scope);
+    return true;
+  }
+  if (name == "aten::dict" && structure->kind == Structure::Kind::list) {
+    auto made = make(Structure::Kind::dictionary, node.output()->type());
+    for (const Slot& each : content.elements) {
+      const Structure* pair = known_elements(each);
+      const auto key = pair != nullptr ? known_value(pair->content.elements.at(0)) : std::nullopt;
+      if (!key || key->isTensor()) return false;
+      set_key(made->content, *key, hold(pair->content.elements.at(1)));
+    }
+    bind(node.output(), std::move(made), scope);
     return true;
   }
   if (!is_dictionary) return false;

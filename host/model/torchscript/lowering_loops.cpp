@@ -63,152 +63,201 @@ bool Lowering::unroll(torch::jit::Node& node, const Scope& scope) {
   return true;
 }
 
+/// A loop whose length depends on the data, while it is read.
+struct Lowering::Turns {
+  Node node;
+  std::size_t carried = 0;
+  /// Carried lists and dictionaries that are the same object in each turn (`list += [x]`).
+  std::vector<std::shared_ptr<Structure>> stays;
+  std::vector<TensorRef> sources;                      ///< whose memory what is carried may have
+  std::vector<std::shared_ptr<Structure>> structures;  ///< among what is carried
+  std::vector<TensorRef> written;                      ///< tensors from outside, in place
+  std::vector<std::shared_ptr<Structure>> changed;     ///< lists and dictionaries from outside
+  AliasTable after;
+};
+
 void Lowering::lower_dynamic_loop(torch::jit::Node& node, const Scope& scope) {
-  torch::jit::Block& body = *node.blocks()[0];
-  Node loop;
-  loop.kind = Node::Kind::loop;
-  loop.info = {"prim::Loop", scope.module, scope.call, 1, {}, {}, depth_, position(node)};
-  std::vector<TensorRef> sources;
-  std::vector<std::shared_ptr<Structure>> carried_structures;
+  Turns turns;
+  turns.carried = node.inputs().size() - 2;
+  turns.stays.resize(turns.carried);
+  for (std::size_t i = 0; i < turns.carried; ++i) {
+    const auto* given = std::get_if<std::shared_ptr<Structure>>(&slot(node.input(i + 2), scope));
+    if (given != nullptr && (*given)->kind != Structure::Kind::tuple) turns.stays[i] = *given;
+  }
+  const State entry = save(scope);
+  do {
+    restore(entry, scope);
+    begin_turns(node, scope, turns);
+  } while (!read_turns(node, scope, turns));
+  end_turns(node, scope, turns);
+}
+
+void Lowering::begin_turns(torch::jit::Node& node, const Scope& scope, Turns& turns) {
+  turns.node = {};
+  turns.node.kind = Node::Kind::loop;
+  turns.node.info = {"prim::Loop", scope.module, scope.call, 1, {}, {}, depth_, position(node)};
+  turns.structures.clear();
   for (std::size_t i = 0; i < node.inputs().size(); ++i) {
     const Slot& input = slot(node.input(i), scope);
-    loop.inputs.push_back(materialise_result(input));
-    if (i < 2) continue;
-    collect_tensors(input, sources);
-    collect_structures(input, carried_structures);
+    const bool stays = i >= 2 && turns.stays[i - 2] != nullptr;
+    turns.node.inputs.push_back(stays ? constant(c10::IValue()) : materialise_result(input));
+    if (i < 2 || stays) continue;
+    collect_tensors(input, turns.sources);
+    collect_structures(input, turns.structures);
   }
-  const std::size_t carried = node.inputs().size() - 2;
+}
+
+bool Lowering::read_turns(torch::jit::Node& node, const Scope& scope, Turns& turns) {
   const State before = save(scope);
-  std::vector<TensorRef> written;
-  std::vector<std::shared_ptr<Structure>> changed;
-  AliasTable after;
   // What the body changes outside of itself is carried too; which tensors and lists these are shows
   // when the body is read, so it is read until no more are found.
-  for (bool complete = false; !complete;) {
+  while (true) {
     restore(before, scope);
-    loop.blocks.assign(1, {});
-    Block& block = loop.blocks[0];
+    turns.node.blocks.assign(1, {});
+    Block& block = turns.node.blocks[0];
     block_ = &block;
     ++depth_;
     ++loop_depth_;
     ++tries_;
-    const auto parameter = [&] { return block.parameters.emplace_back(new_value()); };
-    bind(body.inputs()[0], Computed{parameter(), {}, false}, scope);
-    for (std::size_t i = 0; i < carried; ++i) {
-      const ValueId id = parameter();
-      const c10::TypePtr& type = body.inputs()[i + 1]->type();
-      if (is_tensor_type(type)) {
-        bind(body.inputs()[i + 1],
-             TensorSlot{aliases_.possible_alias(id, sources), is_optional_tensor_type(type)},
-             scope);
-      } else {
-        Slot made = computed(id, type, false);
-        fix(made, carried_list);
-        bind(body.inputs()[i + 1], std::move(made), scope);
-      }
-    }
-    for (const TensorRef root : written) aliases_.replace_root(root, parameter());
-    for (const auto& structure : changed) {
-      Structure::Content& content = change(structure);
-      content.elements.clear();
-      content.keys.clear();
-      content.whole = parameter();
-    }
+    bind_turn(*node.blocks()[0], scope, turns);
     const AliasTable start = aliases_;
-    const auto results = lower_block(body, scope);
+    const auto results = lower_block(*node.blocks()[0], scope);
     if (ended_) {
       // A turn always ends in an exception, so there is nothing to hand on.
       ended_ = false;
       block.results.push_back(constant(false));
-      for (std::size_t i = 1; i < block.parameters.size(); ++i)
-        block.results.push_back(block.parameters[i]);
-      after = aliases_;
+      block.results.insert(block.results.end(), block.parameters.begin() + 1,
+                           block.parameters.end());
       break;
     }
     if (gradients_ != before.gradients)
       refuse(node, "it turns the recording of gradients on or off for what comes after it");
-    complete = true;
-    for (const TensorRef root : aliases_.written_since(start)) {
-      if (!before.aliases.contains(root) ||
-          std::find(written.begin(), written.end(), root) != written.end())
-        continue;
-      written.push_back(root);
-      complete = false;
+    bool as_assumed = true;
+    for (std::size_t i = 0; i < turns.carried; ++i) {
+      if (turns.stays[i] == nullptr) continue;
+      const auto* now = std::get_if<std::shared_ptr<Structure>>(&results[i + 1]);
+      if (now != nullptr && *now == turns.stays[i]) continue;
+      turns.stays[i] = nullptr;
+      as_assumed = false;
     }
-    for (const auto& structure : changed_since(before)) {
-      if (std::find(changed.begin(), changed.end(), structure) != changed.end()) continue;
-      if (structure->kind == Structure::Kind::object)
-        refuse(node, "it changes an object in a loop whose length depends on the data");
-      changed.push_back(structure);
-      complete = false;
+    if (!as_assumed) {
+      rewind(before);
+      return false;
     }
-    std::vector<std::shared_ptr<Structure>> handed_on = carried_structures;
-    std::vector<TensorRef> tensors;
-    for (std::size_t i = 1; i < results.size(); ++i) {
-      collect_structures(results[i], handed_on);
-      collect_tensors(results[i], tensors);
+    if (find_effects(node, before, start, results, turns)) continue;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const bool stays = i > 0 && turns.stays[i - 1] != nullptr;
+      block.results.push_back(stays ? constant(c10::IValue()) : materialise_result(results[i]));
     }
-    for (const auto& structure : handed_on) {
-      if (std::find(changed.begin(), changed.end(), structure) != changed.end())
-        refuse(node,
-               "a list or dictionary that it changes has a second name in it. Copy it first "
-               "(`list(x)`, `dict(x)`)");
-    }
-    // What a turn hands on may be a tensor from outside, or a view of one.
-    for (const TensorRef tensor : tensors) {
-      for (const TensorRef root : aliases_.related_roots(tensor, before.aliases)) {
-        const bool is_known = std::any_of(sources.begin(), sources.end(), [&](TensorRef source) {
-          return before.aliases.root_of(source) == root;
-        });
-        if (is_known) continue;
-        sources.push_back(root);
-        complete = false;
-      }
-    }
-    if (complete) {
-      for (const Slot& result : results) block.results.push_back(materialise_result(result));
-      for (const TensorRef root : written) block.results.push_back(aliases_.read(root, emitter()));
-      for (const auto& structure : changed)
-        block.results.push_back(materialise_structure(*structure, "a list"));
-    }
-    after = aliases_;
-    for (const auto& structure : handed_on) {
-      if (structure->serial < before.structures) carried_structures.push_back(structure);
-    }
+    for (const TensorRef root : turns.written)
+      block.results.push_back(aliases_.read(root, emitter()));
+    for (const auto& structure : turns.changed)
+      block.results.push_back(materialise_structure(*structure, "a list"));
+    break;
   }
+  turns.after = aliases_;
   rewind(before);
-  aliases_.merge_unknown(after);
-  for (const TensorRef root : written) {
-    AliasTable outside = before.aliases;
-    loop.inputs.push_back(outside.read(root, emitter()));
+  return true;
+}
+
+void Lowering::bind_turn(torch::jit::Block& body, const Scope& scope, const Turns& turns) {
+  const auto parameter = [&] { return block_->parameters.emplace_back(new_value()); };
+  bind(body.inputs()[0], Computed{parameter(), {}, false}, scope);
+  for (std::size_t i = 0; i < turns.carried; ++i) {
+    const torch::jit::Value* input = body.inputs()[i + 1];
+    bind(input, carried_slot(parameter(), input->type(), turns, i), scope);
   }
-  for (const auto& structure : changed)
+  for (const TensorRef root : turns.written) aliases_.replace_root(root, parameter());
+  for (const auto& structure : turns.changed) set_whole(structure, parameter());
+}
+
+Slot Lowering::carried_slot(ValueId value, const c10::TypePtr& type, const Turns& turns,
+                            std::size_t index) {
+  if (turns.stays[index] != nullptr) return turns.stays[index];
+  if (is_tensor_type(type))
+    return TensorSlot{aliases_.possible_alias(value, turns.sources), is_optional_tensor_type(type)};
+  Slot made = computed(value, type, false);
+  fix(made, carried_list);
+  return made;
+}
+
+void Lowering::set_whole(const std::shared_ptr<Structure>& structure, ValueId value) {
+  Structure::Content& content = change(structure);
+  content.elements.clear();
+  content.keys.clear();
+  content.whole = value;
+}
+
+bool Lowering::find_effects(const torch::jit::Node& node, const State& before,
+                            const AliasTable& start, const std::vector<Slot>& results,
+                            Turns& turns) {
+  const auto contains = [](const auto& list, const auto& value) {
+    return std::find(list.begin(), list.end(), value) != list.end();
+  };
+  bool found = false;
+  for (const TensorRef root : aliases_.written_since(start)) {
+    if (!before.aliases.contains(root) || contains(turns.written, root)) continue;
+    turns.written.push_back(root);
+    found = true;
+  }
+  for (const auto& structure : changed_since(before)) {
+    if (contains(turns.changed, structure)) continue;
+    if (structure->kind == Structure::Kind::object)
+      refuse(node, "it changes an object in a loop whose length depends on the data");
+    turns.changed.push_back(structure);
+    found = true;
+  }
+  std::vector<std::shared_ptr<Structure>> handed_on = turns.structures;
+  std::vector<TensorRef> tensors;
+  for (std::size_t i = 1; i < results.size(); ++i) {
+    if (turns.stays[i - 1] != nullptr) continue;
+    collect_structures(results[i], handed_on);
+    collect_tensors(results[i], tensors);
+  }
+  for (const auto& structure : handed_on) {
+    if (contains(turns.changed, structure))
+      refuse(node,
+             "a list or dictionary that it changes has a second name in it. Copy it first "
+             "(`list(x)`, `dict(x)`)");
+    if (structure->serial < before.structures && !contains(turns.structures, structure))
+      turns.structures.push_back(structure);
+  }
+  // What a turn hands on may be a tensor from outside, or a view of one.
+  for (const TensorRef tensor : tensors) {
+    for (const TensorRef root : aliases_.related_roots(tensor, before.aliases)) {
+      const bool is_known =
+          std::any_of(turns.sources.begin(), turns.sources.end(),
+                      [&](TensorRef source) { return before.aliases.root_of(source) == root; });
+      if (is_known) continue;
+      turns.sources.push_back(root);
+      found = true;
+    }
+  }
+  return found;
+}
+
+void Lowering::end_turns(torch::jit::Node& node, const Scope& scope, Turns& turns) {
+  Node& loop = turns.node;
+  {
+    // Their contents before the loop.
+    AliasTable outside = aliases_;
+    for (const TensorRef root : turns.written) loop.inputs.push_back(outside.read(root, emitter()));
+  }
+  aliases_.merge_unknown(turns.after);
+  for (const auto& structure : turns.changed)
     loop.inputs.push_back(materialise_structure(*structure, "a list"));
   for (std::size_t i = 2; i < loop.inputs.size(); ++i) loop.outputs.push_back(new_value());
   const std::vector<ValueId> outputs = loop.outputs;
   block_->nodes.push_back(std::move(loop));
-  for (std::size_t i = 0; i < carried; ++i) {
-    const c10::TypePtr& type = node.output(i)->type();
-    if (is_tensor_type(type)) {
-      bind(node.output(i),
-           TensorSlot{aliases_.possible_alias(outputs[i], sources), is_optional_tensor_type(type)},
-           scope);
-    } else {
-      Slot made = computed(outputs[i], type, false);
-      fix(made, carried_list);
-      bind(node.output(i), std::move(made), scope);
-    }
+  for (std::size_t i = 0; i < turns.carried; ++i) {
+    const torch::jit::Value* output = node.output(i);
+    bind(output, carried_slot(outputs[i], output->type(), turns, i), scope);
   }
-  for (const auto& structure : carried_structures) fix(structure, carried_list);
-  for (std::size_t i = 0; i < written.size(); ++i) {
-    aliases_.replace_root(written[i], outputs[carried + i]);
-  }
-  for (std::size_t i = 0; i < changed.size(); ++i) {
-    Structure::Content& content = change(changed[i]);
-    content.elements.clear();
-    content.keys.clear();
-    content.whole = outputs[carried + written.size() + i];
-  }
+  for (const auto& structure : turns.structures) fix(structure, carried_list);
+  for (std::size_t i = 0; i < turns.written.size(); ++i)
+    aliases_.replace_root(turns.written[i], outputs[turns.carried + i]);
+  for (std::size_t i = 0; i < turns.changed.size(); ++i)
+    set_whole(turns.changed[i], outputs[turns.carried + turns.written.size() + i]);
 }
 
 }  // namespace microtome::host::torchscript

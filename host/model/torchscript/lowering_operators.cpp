@@ -25,9 +25,9 @@ const std::set<std::string>& certain_views() {
 /// In-place operators that change a tensor's shape or storage rather than its content.
 const std::set<std::string>& changes_of_shape() {
   static const std::set<std::string> names = {
-      "aten::squeeze_", "aten::unsqueeze_",  "aten::t_",         "aten::transpose_",
-      "aten::resize_",  "aten::set_",        "aten::swapdims_",  "aten::swapaxes_",
-      "aten::detach_",  "aten::as_strided_", "aten::resize_as_", "aten::requires_grad_"};
+      "aten::squeeze_", "aten::unsqueeze_",  "aten::t_",        "aten::transpose_",
+      "aten::resize_",  "aten::set_",        "aten::swapdims_", "aten::swapaxes_",
+      "aten::detach_",  "aten::as_strided_", "aten::resize_as_"};
   return names;
 }
 
@@ -51,6 +51,13 @@ std::string short_name(const std::string& operation) {
 void finish(Stack& stack, std::size_t count, at::Tensor result) {
   stack.resize(stack.size() - count);
   stack.emplace_back(std::move(result));
+}
+
+Operation without_recording(Operation operation) {
+  return [inner = std::move(operation)](Stack& stack) {
+    const at::NoGradGuard off;
+    inner(stack);
+  };
 }
 
 /// The out-of-place form of an in-place operator on tensors, without care for the result's type.
@@ -79,13 +86,23 @@ std::pair<std::string, Operation> functional_form(const torch::jit::Node& node) 
                          : at::full_like(self, value.toScalar()));
             }};
   }
-  const std::string functional = name.substr(0, name.size() - 1);
-  const auto handle = c10::Dispatcher::singleton().findSchema({functional, schema.overload_name()});
-  if (!handle || handle->schema().is_mutable() ||
-      handle->schema().arguments().size() != schema.arguments().size()) {
-    throw Error(name + " has no out-of-place form, so it can't be kept");
+  // `__iand__` is `__and__`.
+  const bool is_special = name.rfind("aten::__i", 0) == 0;
+  const std::string functional =
+      is_special ? "aten::__" + name.substr(9) : name.substr(0, name.size() - 1);
+  for (const auto& candidate :
+       torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(functional))) {
+    const c10::FunctionSchema& other = candidate->schema();
+    if (other.is_mutable() || other.arguments().size() != count || other.returns().size() != 1)
+      continue;
+    bool same = true;
+    for (std::size_t i = 0; same && i < count; ++i)
+      same = *other.arguments()[i].type() == *schema.arguments()[i].type();
+    if (!same) continue;
+    return {functional,
+            [operation = candidate->getOperation()](Stack& stack) mutable { operation(stack); }};
   }
-  return {functional, [handle = *handle](Stack& stack) { handle.callBoxed(&stack); }};
+  throw Error(name + " has no out-of-place form, so it can't be kept");
 }
 
 }  // namespace
@@ -119,9 +136,9 @@ void Lowering::lower_operator(torch::jit::Node& node, const Scope& scope) {
     const bool is_container = std::holds_alternative<std::shared_ptr<Structure>>(given);
     arguments.push_back(materialise(given, hands_on && is_container ? "a list" : ""));
   }
-  const Operation call = operation_of(node);
+  const Operation call = gradients_ ? operation_of(node) : without_recording(operation_of(node));
   const std::string name = node.kind().toQualString();
-  auto results = emit(name, call, arguments, node.outputs().size());
+  const auto results = emit(name, call, arguments, node.outputs().size());
   bind_results(node, scope, arguments, call, results);
   if (choices.choices.empty()) return;
   if (auto* value = std::get_if<Computed>(&slot(node.output(), scope))) {

@@ -1,5 +1,7 @@
 #include "host/model/torchscript/slot.h"
 
+#include <algorithm>
+
 namespace microtome::host::torchscript {
 
 c10::TypePtr element_type(const Structure& structure, std::size_t index) {
@@ -44,6 +46,17 @@ std::optional<c10::IValue> known_value(const Slot& slot) {
   for (std::size_t i = 0; i < elements.size(); ++i)
     dictionary.insert(structure.content.keys[i], std::move(elements[i]));
   return c10::IValue(std::move(dictionary));
+}
+
+void set_key(Structure::Content& dictionary, const c10::IValue& key, Slot value) {
+  const auto found = std::find(dictionary.keys.begin(), dictionary.keys.end(), key);
+  if (found == dictionary.keys.end()) {
+    dictionary.keys.push_back(key);
+    dictionary.elements.push_back(std::move(value));
+  } else {
+    dictionary.elements[static_cast<std::size_t>(found - dictionary.keys.begin())] =
+        std::move(value);
+  }
 }
 
 const c10::IValue* known_plain(const Slot& slot) {

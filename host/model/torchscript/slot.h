@@ -78,6 +78,8 @@ struct Structure {
 c10::TypePtr element_type(const Structure& structure, std::size_t index);
 /// The value, when all of it is known while loading; containers are copied.
 std::optional<c10::IValue> known_value(const Slot& slot);
+/// Sets a key of a dictionary, a new one at the end.
+void set_key(Structure::Content& dictionary, const c10::IValue& key, Slot value);
 /// None, a number, a text or a device; nullptr for all else.
 const c10::IValue* known_plain(const Slot& slot);
 bool is_known_none(const Slot& slot);
