@@ -45,7 +45,6 @@ struct Node {
   /// The same, leaving its result in its first argument's memory; empty when there is none such.
   Operation call_in_place;
   std::vector<Block> blocks;
-  bool changes_list = false;       ///< it changes a list in place: the one kind of value that may
   std::vector<ValueId> last_uses;  ///< values of the same block that nothing reads afterwards
 };
 

@@ -260,7 +260,7 @@ HookPointInfo ProgramModel::info_of(const HookSite& site, std::string name) cons
     info.type = known->second.type;
     info.shape = known->second.shape;
   }
-  info.can_cut = index_.is_outermost(site.value) && !index_.changes_lists();
+  info.can_cut = index_.is_outermost(site.value);
   return info;
 }
 
@@ -317,7 +317,7 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
 }
 
 std::optional<HookPoint> ProgramModel::affine_prefix(const HookPoint& from) const {
-  if (!program_.shares_affine_prefix || index_.changes_lists()) return std::nullopt;
+  if (!program_.shares_affine_prefix) return std::nullopt;
   // Of several names for a value, a module's output says most.
   std::vector<char> named(static_cast<std::size_t>(program_.value_count), 0);
   std::unordered_map<ValueId, const HookSite*> names;

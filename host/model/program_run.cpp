@@ -129,8 +129,6 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
     action.captures.emplace_back(i, &pass.capture[i].selector);
     request.wanted.push_back(action.value);
   }
-  if (!pass.cuts.empty() && index_.changes_lists())
-    throw Error("the model changes a list while it runs, so its runs can't be cut");
   for (const std::vector<HookPoint>& hooks : pass.cuts) {
     std::vector<ValueId> values;
     for (const HookPoint& hook : hooks) {
