@@ -100,6 +100,19 @@ TEST(ScriptedContainers, LoopsWhoseLengthDependsOnTheInputFillLists) {
               {at::randn({2, 3})});
 }
 
+TEST(ScriptedContainers, AListThatGrowsByItselfInALoopIsOneList) {
+  expect_same(scripted("def forward(self, x):\n  outs: List[Tensor] = []\n"
+                       "  h = torch.zeros_like(x[:, 0])\n  for t in range(x.size(1)):\n"
+                       "    h = torch.tanh(h + x[:, t])\n    outs += [h]\n"
+                       "  return torch.stack(outs, 1)\n"),
+              {at::randn({2, 5, 3})});
+  expect_same(scripted("def forward(self, x):\n  beams = [x]\n  for i in range(x.size(1) - 1):\n"
+                       "    new: List[Tensor] = []\n    for b in beams:\n"
+                       "      new += [b * 2, b + 1]\n    beams = new\n"
+                       "  return torch.stack(beams, 1)\n"),
+              {at::randn({2, 3})});
+}
+
 TEST(ScriptedContainers, AListThatWasFilledInALoopLetsARunBeCut) {
   const auto model = shared_model(
       scripted("def forward(self, x):\n  l: List[Tensor] = []\n  for i in range(x.size(1)):\n"

@@ -37,6 +37,17 @@ TEST(ScriptedEvaluation, NoGradientGoesThroughWhatIsComputedWithoutGradients) {
   EXPECT_TRUE(at::allclose(recording.gradients(recording.output().sum())[0], 3 * z));
 }
 
+TEST(ScriptedEvaluation, PartsThatAreTakenWithoutGradientsHaveNone) {
+  const auto model = model_of(scripted(
+      "def forward(self, x):\n  torch.set_grad_enabled(False)\n  parts = x.chunk(2, 1)\n"
+      "  torch.set_grad_enabled(True)\n  a, b = parts\n  return x + torch.cat([b, a], 1)\n"));
+  const at::Tensor x = at::randn({2, 4});
+  Pass pass;
+  pass.differentiate = {parse_hook_point("input")};
+  const auto recording = model.run(named_inputs(model, {x}), pass);
+  EXPECT_TRUE(recording.gradients(recording.output().sum())[0].equal(at::ones({2, 4})));
+}
+
 TEST(ScriptedEvaluation, WritingIntoATensorFromOutsideWithoutGradientsIsRefused) {
   EXPECT_THAT(refusal(scripted("def forward(self, x):\n  y = x * 3\n"
                                "  torch.set_grad_enabled(False)\n  y.mul_(2)\n"

@@ -155,6 +155,12 @@ TEST(ScriptedModel, KeepsTheTypeOfAnInPlaceResult) {
               {at::randn({2, 4})});
 }
 
+TEST(ScriptedModel, InPlaceFormsWhoseOverloadsHaveOtherNames) {
+  expect_same(scripted("def forward(self, x):\n  y = x * 1\n  y.pow_(2)\n  y.pow_(x.abs())\n"
+                       "  return y\n"),
+              {at::rand({2, 4}) + 0.5});
+}
+
 TEST(ScriptedModel, TiedWeights) {
   const at::Tensor weight = at::randn({4, 4});
   const Module module =
