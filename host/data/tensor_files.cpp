@@ -1,7 +1,10 @@
 #include "host/data/tensor_files.h"
 
 #include <fstream>
+#include <optional>
 
+#include "host/data/conversion.h"
+#include "host/store/npy.h"
 #include "host/store/safetensors.h"
 #include "host/support/hash.h"
 
@@ -31,13 +34,25 @@ struct Column {
   fs::path file;
   StoredTensor stored;
   at::Tensor held;
+  std::optional<Conversion> conversion;
 };
+
+/// What goes wrong is a mistake at this value.
+template <class Action>
+void located(const Value& value, Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    throw Error(value.location(), error.what());
+  }
+}
 
 class TensorFiles final : public HostDataset {
  public:
   TensorFiles(const std::string& name, const TensorFilesParams& params, const fs::path& base) {
     info_.name = name;
     for (const auto& entry : params.fields.as_map()) add_column(entry, base);
+    for (const auto& entry : params.convert.as_map()) convert(entry);
     if (columns_.empty()) throw Error("the dataset \"" + name + "\" has no field");
     for (const Column& column : columns_) {
       const std::int64_t rows = column.stored.shape.at(0);
@@ -63,7 +78,7 @@ class TensorFiles final : public HostDataset {
       const at::Tensor row = column.held.defined() ? column.held[position]
                                                    : read_tensor(column.file, column.stored,
                                                                  position, position + 1)[0];
-      sample.fields.set(column.name, row);
+      sample.fields.set(column.name, converted(column, row, sample.id));
     }
     return sample;
   }
@@ -82,24 +97,52 @@ class TensorFiles final : public HostDataset {
   std::string content_hash(ContentIndex& index) const override {
     std::string all = std::to_string(info_.size);
     for (const Column& column : columns_)
-      all += "\n" + column.name + " " + column.stored.name + " " + index.hash(column.file);
+      all += "\n" + column.name + " " + column.stored.name + " " + index.hash(column.file) +
+             (column.conversion ? " " + column.conversion->text() : "");
     for (const std::string& id : ids_) all += "\n" + id;
     return hash_text(all);
   }
 
  private:
+  static at::Tensor converted(const Column& column, const at::Tensor& row, const std::string& id) {
+    if (!column.conversion) return row;
+    try {
+      return column.conversion->apply(row);
+    } catch (const Error& error) {
+      throw Error("the field \"" + column.name + "\" (" + column.file.string() +
+                  ") of the sample " + id + ": " + error.what());
+    }
+  }
+
+  void convert(const Value::Entry& entry) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      names.push_back(columns_[i].name);
+      if (columns_[i].name != entry.key) continue;
+      FieldInfo& field = info_.fields[i];
+      const Conversion conversion = Conversion::read(entry.value, field.type);
+      columns_[i].conversion = conversion;
+      field.type = conversion.to;
+      field.image = conversion.is_pixels && field.shape.size() == 3;
+      return;
+    }
+    throw Error(entry.key_location, "there is no field \"" + entry.key + "\" to convert" +
+                                        suggestion(entry.key, names));
+  }
+
   void add_column(const Value::Entry& entry, const fs::path& base) {
     const std::string text = entry.value.as_string();
     const auto hash = text.rfind('#');
-    Column column{entry.key, (base / text.substr(0, hash)).lexically_normal(), {}, {}};
+    Column column{entry.key, (base / text.substr(0, hash)).lexically_normal(), {}, {}, {}};
     if (!fs::is_regular_file(column.file))
       throw Error(entry.value.location(), "the file " + column.file.string() + " does not exist");
     if (column.file.extension() == ".npy") {
-      column.held = read_npy(column.file);
+      located(entry.value, [&] { column.held = read_npy(column.file); });
       column.stored.type = column.held.scalar_type();
       column.stored.shape = column.held.sizes().vec();
     } else {
-      const auto tensors = read_tensor_list(column.file);
+      std::vector<StoredTensor> tensors;
+      located(entry.value, [&] { tensors = read_tensor_list(column.file); });
       const std::string wanted = hash == std::string::npos ? entry.key : text.substr(hash + 1);
       std::vector<std::string> names;
       bool found = false;
@@ -116,6 +159,7 @@ class TensorFiles final : public HostDataset {
                                                 suggestion(wanted, names));
     }
     if (column.stored.shape.empty()) throw Error(entry.value.location(), "the tensor has no rows");
+    located(entry.value, [&] { demand_readable(column.file, column.stored); });
     std::vector<std::int64_t> shape(column.stored.shape.begin() + 1, column.stored.shape.end());
     info_.fields.push_back({entry.key, column.stored.type, std::move(shape), {}, false});
     columns_.push_back(std::move(column));
@@ -142,6 +186,11 @@ void TensorFilesParams::describe(StageSpec<TensorFilesParams>& spec) {
   spec.parameter("fields", &TensorFilesParams::fields)
       .required()
       .doc("field: file, or file#tensor");
+  spec.parameter("convert", &TensorFilesParams::convert)
+      .doc(
+          "field: the type in which it is given, such as float32 for a file of float64; real "
+          "numbers are rounded, everything else must be the same number there. `pixels` makes "
+          "numbers in 0..1 of uint8, as image folders do");
   spec.parameter("ids", &TensorFilesParams::ids)
       .doc("text file with one id a line; else rows are counted from 0");
   spec.parameter("limit", &TensorFilesParams::limit).range(1, 1e12).doc("at most so many samples");
