@@ -127,7 +127,8 @@ std::vector<c10::IValue> all_values(const ProgramIndex& index,
   GivenValues given;
   for (std::size_t i = 0; i < program.inputs.size(); ++i) {
     request.given.push_back(program.inputs[i].value);
-    given.emplace_back(program.inputs[i].value, inputs[i]);
+    given.emplace_back(program.inputs[i].value,
+                       inputs[i].defined() ? c10::IValue(inputs[i]) : c10::IValue());
   }
   for (ValueId id = 0; id < program.value_count; ++id) {
     if (!index.is_outermost(id)) continue;
@@ -150,8 +151,9 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
     : index_(&index), values_(static_cast<std::size_t>(index.program().value_count)) {
   std::vector<at::Tensor> small, large;
   for (const at::Tensor& input : inputs) {
-    small.push_back(two_rows(input));
-    large.push_back(at::cat({small.back(), small.back()}));
+    // One that may be left out.
+    small.push_back(input.defined() ? two_rows(input) : input);
+    large.push_back(input.defined() ? at::cat({small.back(), small.back()}) : input);
   }
   std::vector<c10::IValue> of_few = all_values(index, small);
   // While all of them are there: no two have the same memory by chance.

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "host/model/equal_rows.h"
+#include "host/model/operator_failure.h"
 #include "host/model/rule_call.h"
 
 namespace microtome::host {
@@ -185,7 +186,7 @@ class Run {
         node.call(stack_);
       }
     } catch (const c10::Error& error) {
-      throw Error(place(node) + error.what_without_backtrace());
+      throw Error(place(node) + operator_failure(error.what_without_backtrace()));
     } catch (const Error&) {
       throw;
     } catch (const std::exception& error) {

@@ -62,6 +62,7 @@ struct HookSite {
 struct ProgramPort {
   std::string name;
   ValueId value = 0;
+  bool optional = false;  ///< of an input: None when it is not given
 };
 
 /// A parameter or buffer of the model, by its path.
@@ -99,9 +100,10 @@ struct Program {
 /// complete.
 void find_last_uses(Program& program);
 
-/// Adds `(x - mean) / std` by channel before the input `input`: hook point `pixels` before, the
-/// hook points of the input after.
-void add_normalisation(Program& program, const at::Tensor& mean, const at::Tensor& std);
+/// Adds `(x - mean) / std` by channel before the input at this place: hook point `pixels` before,
+/// the hook points of the input after. `mean` and `std` are [C] of the type that pixels have.
+void add_normalisation(Program& program, std::size_t input, const at::Tensor& mean,
+                       const at::Tensor& std);
 
 /// Moves the constants.
 void move_to(Program& program, at::Device device);

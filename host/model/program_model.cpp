@@ -24,27 +24,20 @@ std::string plain_name(HookPoint hook) {
 
 }  // namespace
 
-ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, at::Device device)
+ProgramModel::ProgramModel(std::string name, Program program, const DeclaredInputs& inputs,
+                           at::Device device)
     : name_(std::move(name)),
       program_(std::move(program)),
-      input_(std::move(input)),
+      declared_(inputs),
       device_(device),
       index_(program_) {
-  if (!input_.mean.empty()) {
-    mean_ = at::tensor(input_.mean, at::kFloat);
-    std_ = at::tensor(input_.std, at::kFloat);
-    add_normalisation(program_, mean_, std_);
-    find_last_uses(program_);
-  }
+  describe_inputs();
+  find_last_uses(program_);
   move_to(program_, device_);
   collect_nodes(program_.body, graph_);
   index_ = ProgramIndex(program_);
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
     sites_.emplace(program_.sites[i].name.site(), i);
-  }
-  for (const ProgramPort& port : program_.inputs) {
-    inputs_.push_back({port.name, at::kFloat,
-                       program_.inputs.size() == 1 ? input_.size : std::vector<std::int64_t>{}});
   }
   for (const ProgramPort& port : program_.outputs) outputs_.push_back({port.name, at::kFloat, {}});
 }
@@ -54,11 +47,14 @@ ProgramModel::ProgramModel(Planned planned)
       origin_(std::move(planned.origin)),
       report_(planned.report),
       program_(std::move(planned.program)),
-      input_(origin_->input_),
+      declared_(origin_->declared_),
       device_(origin_->device_),
       mean_(origin_->mean_),
       std_(origin_->std_),
+      normalised_(origin_->normalised_),
       inputs_(origin_->inputs_),
+      uses_(origin_->uses_),
+      samples_(origin_->samples_),
       sites_(origin_->sites_),
       index_(program_),
       outputs_(origin_->outputs_) {}
@@ -66,11 +62,14 @@ ProgramModel::ProgramModel(Planned planned)
 ProgramModel::ProgramModel(const ProgramModel& network, Program program)
     : name_(network.name_),
       program_(std::move(program)),
-      input_(network.input_),
+      declared_(network.declared_),
       device_(network.device_),
       mean_(network.mean_),
       std_(network.std_),
+      normalised_(network.normalised_),
       inputs_(network.inputs_),
+      uses_(network.uses_),
+      samples_(network.samples_),
       graph_(network.graph_),
       sites_(network.sites_),
       index_(program_),
@@ -165,35 +164,23 @@ std::shared_ptr<const Model> ProgramModel::with_parameters(const NamedTensors& v
   return std::shared_ptr<const ProgramModel>(new ProgramModel(root(), std::move(changed)));
 }
 
-at::Tensor ProgramModel::normalise(const at::Tensor& pixels) const {
-  if (!normalises()) return pixels;
-  const auto shaped = [&](const at::Tensor& value) {
-    return value.to(pixels.device()).view({-1, 1, 1});
-  };
-  return (pixels - shaped(mean_)) / shaped(std_);
-}
-
-void ProgramModel::learn_default_shapes() const {
-  if (input_.size.empty() || program_.inputs.size() != 1) return;
-  std::vector<std::int64_t> size{1};
-  size.insert(size.end(), input_.size.begin(), input_.size.end());
-  learn_shapes({at::zeros(size)});
-}
-
 const BatchLayout& ProgramModel::layout(const std::vector<at::Tensor>& inputs) const {
   std::call_once(laid_out_, [&] { layout_ = std::make_unique<BatchLayout>(index_, inputs); });
   return *layout_;
 }
 
 std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {
-  if (program_.inputs.size() != 1 || input_.size.empty()) return std::nullopt;
   if (!pass.rules.empty() && origin_ != nullptr) return origin_->bytes_per_sample(pass);
-  std::vector<std::int64_t> size{2};
-  size.insert(size.end(), input_.size.begin(), input_.size.end());
-  const BatchLayout& known =
-      layout({at::rand(size, at::detail::createCPUGenerator(0)).to(device_)});
+  std::vector<at::Tensor> examples = example_inputs(2);
+  if (examples.empty()) return std::nullopt;
+  std::vector<ValueId> given;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    given.push_back(program_.inputs[i].value);
+    if (examples[i].defined()) examples[i] = examples[i].to(device_);
+  }
+  const BatchLayout& known = layout(examples);
   std::vector<std::vector<ValueId>> live;
-  const PreparedPass prepared = prepare(pass, {program_.inputs[0].value}, nullptr, live);
+  const PreparedPass prepared = prepare(pass, given, nullptr, live);
   return known.peak_bytes(*prepared.slice, prepared.record);
 }
 
@@ -215,7 +202,9 @@ void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
     GivenValues given;
     for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
       request.given.push_back(program_.inputs[i].value);
-      given.emplace_back(program_.inputs[i].value, examples.at(i).to(device_));
+      const at::Tensor& example = examples.at(i);
+      given.emplace_back(program_.inputs[i].value,
+                         example.defined() ? c10::IValue(taken(i, example)) : c10::IValue());
     }
     for (const ProgramPort& output : program_.outputs) request.kept.push_back(output.value);
     pass.slice = slice(std::move(request));

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "host/model/batch_layout.h"
+#include "host/model/declared_inputs.h"
+#include "host/model/input_use.h"
 #include "host/model/interpreter.h"
 #include "host/model/plan/plan.h"
 #include "host/model/program.h"
@@ -24,7 +26,8 @@ namespace microtome::host {
 /// A program as the SDK's model. [any number of threads]
 class ProgramModel final : public Model, public std::enable_shared_from_this<ProgramModel> {
  public:
-  ProgramModel(std::string name, Program program, ModelInput input, at::Device device);
+  /// Throws `Error` where more than one input is to be normalised.
+  ProgramModel(std::string name, Program program, const DeclaredInputs& inputs, at::Device device);
 
   const std::vector<PortInfo>& inputs() const override { return inputs_; }
   const std::vector<PortInfo>& outputs() const override;
@@ -47,9 +50,26 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
                                               const PlanSettings& allowed) const;
   const PlanReport& plan_report() const { return report_; }
 
-  /// Bytes that a pass holds at its peak for each sample; nothing when the model does not say the
-  /// size of its input. Runs the network on a few samples the first time.
+  /// Bytes that a pass holds at its peak for each sample; nothing when there are no example inputs.
+  /// Runs the network on a few samples the first time.
   std::optional<double> bytes_per_sample(const Pass& pass) const;
+
+  /// Samples to try the network on, one tensor for each of the program's inputs with `rows` rows
+  /// that differ from one another, of the inputs' types: real samples where the model was given
+  /// some (`fed`), else made ones, among them valid token ids. An input that may be left out is an
+  /// undefined tensor. The same each time. Empty when a size is not known.
+  std::vector<at::Tensor> example_inputs(std::int64_t rows) const;
+  /// The same network as it runs on a dataset whose samples have these types and shapes, of which
+  /// `samples` are some, in the order of the inputs; undefined for those that are left out.
+  std::shared_ptr<ProgramModel> fed(std::vector<PortInfo> inputs,
+                                    std::vector<at::Tensor> samples) const;
+  /// What the network's operators say of each input.
+  const std::vector<InputUse>& uses() const { return uses_; }
+  /// The type in which the network as it was given takes an input. One in half precision is given
+  /// single precision here, and reduces it itself.
+  at::ScalarType given_type(std::size_t input) const;
+  /// The input that takes pixels in 0..1 and normalises them; nothing when there is none.
+  std::optional<std::size_t> normalised_input() const { return normalised_; }
 
   /// Finds shapes by running on these example inputs, N = 1.
   void learn_shapes(const std::vector<at::Tensor>& examples) const;
@@ -59,7 +79,7 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   void set_watch(OperatorWatch* watch) { watch_ = watch; }
   const std::string& name() const { return name_; }
   const Program& program() const { return program_; }
-  const ModelInput& input() const { return input_; }
+  const DeclaredInputs& declared() const { return declared_; }
 
  private:
   friend class ProgramSnapshot;
@@ -76,6 +96,9 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
 
   /// The model that this one is a plan of, or itself.
   const ProgramModel& root() const { return origin_ != nullptr ? *origin_ : *this; }
+  void describe_inputs();
+  /// A tensor as the program takes it at an input.
+  at::Tensor taken(std::size_t input, const at::Tensor& value) const;
   const HookSite& site(const HookPoint& hook, int& execution) const;
   HookPointInfo info_of(const HookSite& site, std::string name) const;
   ValueId value_of(const HookPoint& hook) const;
@@ -96,10 +119,13 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   std::shared_ptr<const ProgramModel> origin_;  ///< of a plan
   PlanReport report_;
   Program program_;
-  ModelInput input_;
+  DeclaredInputs declared_;
   at::Device device_;
   at::Tensor mean_, std_;
+  std::optional<std::size_t> normalised_;
   std::vector<PortInfo> inputs_;
+  std::vector<InputUse> uses_;
+  std::vector<at::Tensor> samples_;  ///< real ones, see `fed`
   Graph graph_;
   std::unordered_map<std::string, std::size_t> sites_;
   ProgramIndex index_;

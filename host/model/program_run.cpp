@@ -168,18 +168,26 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
   GivenValues given;
   std::vector<ValueId> ids;
   std::vector<at::Tensor> ordered;
-  for (const ProgramPort& input : program_.inputs) {
-    ordered.push_back(inputs.at(input.name).to(device_));
+  std::int64_t rows = 0;
+  for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
+    const ProgramPort& input = program_.inputs[i];
     ids.push_back(input.value);
+    if (input.optional && inputs.find(input.name) == nullptr) {
+      ordered.emplace_back();
+      given.emplace_back(input.value, c10::IValue());
+      continue;
+    }
+    ordered.push_back(taken(i, inputs.at(input.name)));
+    if (rows == 0 && ordered.back().dim() > 0) rows = ordered.back().size(0);
     given.emplace_back(input.value, ordered.back());
   }
   std::vector<std::vector<ValueId>> live;
   PreparedPass prepared = prepare(pass, ids, nullptr, live);
   std::vector<at::Tensor> examples;
   if (!pass.cuts.empty()) {
-    for (const at::Tensor& input : ordered) examples.push_back(input.slice(0, 0, 2).clone());
+    for (const at::Tensor& input : ordered)
+      examples.push_back(input.defined() ? input.slice(0, 0, 2).clone() : input);
   }
-  const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
   prepared.rows = rows;
   const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,

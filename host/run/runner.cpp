@@ -66,11 +66,11 @@ class PipelineRun {
     for (const PlannedStage& stage : planned.stages)
       plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
     choose();
-    for (const auto& [name, open] : planned.resources.models) open.model->set_watch(profile_.get());
+    planned.resources.for_each_model([&](ProgramModel& model) { model.set_watch(profile_.get()); });
   }
 
   ~PipelineRun() {
-    for (const auto& [name, open] : planned_.resources.models) open.model->set_watch(nullptr);
+    planned_.resources.for_each_model([](ProgramModel& model) { model.set_watch(nullptr); });
   }
   PipelineRun(const PipelineRun&) = delete;
   PipelineRun& operator=(const PipelineRun&) = delete;
@@ -428,8 +428,9 @@ class PipelineRun {
 RunSummary run_pipeline(const PlannedPipeline& planned, Catalog& catalog, const RunOptions& options,
                         Cancellation& cancellation, Journal& journal,
                         const std::function<void()>& leave) {
-  for (const auto& [name, open] : planned.resources.models)
-    open.model->set_check([&cancellation] { cancellation.check(); });
+  planned.resources.for_each_model([&cancellation](ProgramModel& model) {
+    model.set_check([&cancellation] { cancellation.check(); });
+  });
   return PipelineRun(planned, catalog, options, cancellation, journal).run(leave);
 }
 

@@ -51,7 +51,9 @@ Program load(const std::filesystem::path& file) {
 std::vector<at::Tensor> run_original(const std::filesystem::path& file,
                                      const std::vector<at::Tensor>& inputs) {
   torch::jit::Module module = read(file);
-  std::vector<c10::IValue> arguments(inputs.begin(), inputs.end());
+  std::vector<c10::IValue> arguments;
+  for (const at::Tensor& input : inputs)
+    arguments.push_back(input.defined() ? c10::IValue(input) : c10::IValue());
   std::vector<at::Tensor> outputs;
   flatten(module.forward(std::move(arguments)), outputs);
   return outputs;
