@@ -35,7 +35,7 @@ constexpr std::array types = {NumpyType{"f4", at::kFloat},
 
 /// What to do about an array of another type.
 std::string remedy(const std::string& description) {
-  if (description.find('[') != std::string::npos)
+  if (description.rfind('[', 0) == 0)
     return "it is an array of records; save each of their fields as a file of its own";
   // The code stands after the byte order.
   const char code = description.size() > 1 ? description[1] : '?';

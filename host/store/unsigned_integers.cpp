@@ -21,7 +21,7 @@ at::Tensor widened(const at::Tensor& held, UnsignedType type) {
     case UnsignedType::bits16:
       return held.to(at::kInt).bitwise_and(0xFFFF);
     case UnsignedType::bits32:
-      return held.to(at::kLong).bitwise_and(0xFFFFFFFF);
+      return held.to(at::kLong).bitwise_and(std::int64_t{0xFFFFFFFF});
     case UnsignedType::bits64:
       break;
   }

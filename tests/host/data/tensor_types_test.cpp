@@ -39,22 +39,22 @@ struct Stored {
 
 std::vector<Stored> stored_types() {
   const auto of = [](const char* bytes, std::size_t size) { return std::string(bytes, size); };
-  return {
-      {"F32", bytes_of(at::tensor({1.5F, -2.0F})), at::tensor({1.5F, -2.0F})},
-      {"F64", bytes_of(at::tensor({1.1, -2.0})), at::tensor({1.1, -2.0})},
-      // 1.5 and -2 by hand: sign, exponent, mantissa.
-      {"F16", of("\x00\x3e\x00\xc0", 4), at::tensor({1.5F, -2.0F}).to(at::kHalf)},
-      {"BF16", of("\xc0\x3f\x00\xc0", 4), at::tensor({1.5F, -2.0F}).to(at::kBFloat16)},
-      {"I64", bytes_of(at::tensor({-3, 4}, at::kLong)), at::tensor({-3, 4}, at::kLong)},
-      {"I32", bytes_of(at::tensor({-3, 4}, at::kInt)), at::tensor({-3, 4}, at::kInt)},
-      {"I16", of("\xfd\xff\x04\x00", 4), at::tensor({-3, 4}, at::kShort)},
-      {"I8", of("\xfd\x04", 2), at::tensor({-3, 4}, at::kChar)},
-      {"U8", of("\xfd\x04", 2), at::tensor({253, 4}, at::kByte)},
-      {"BOOL", of("\x01\x00", 2), at::tensor({1, 0}, at::kBool)},
-      {"U16", of("\xfd\xff\x04\x00", 4), at::tensor({65533, 4}, at::kInt)},
-      {"U32", of("\xfd\xff\xff\xff\x04\x00\x00\x00", 8), at::tensor({4294967293, 4}, at::kLong)},
-      {"U64", of("\x00\x00\x00\x00\x01\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00", 16),
-       at::tensor({4294967296, 4}, at::kLong)}};
+  return {{"F32", bytes_of(at::tensor({1.5F, -2.0F})), at::tensor({1.5F, -2.0F})},
+          {"F64", bytes_of(at::tensor({1.1, -2.0})), at::tensor({1.1, -2.0})},
+          // 1.5 and -2 by hand: sign, exponent, mantissa.
+          {"F16", of("\x00\x3e\x00\xc0", 4), at::tensor({1.5F, -2.0F}).to(at::kHalf)},
+          {"BF16", of("\xc0\x3f\x00\xc0", 4), at::tensor({1.5F, -2.0F}).to(at::kBFloat16)},
+          {"I64", bytes_of(at::tensor({-3, 4}, at::kLong)), at::tensor({-3, 4}, at::kLong)},
+          {"I32", bytes_of(at::tensor({-3, 4}, at::kInt)), at::tensor({-3, 4}, at::kInt)},
+          {"I16", of("\xfd\xff\x04\x00", 4), at::tensor({-3, 4}, at::kShort)},
+          {"I8", of("\xfd\x04", 2), at::tensor({-3, 4}, at::kChar)},
+          {"U8", of("\xfd\x04", 2), at::tensor({253, 4}, at::kByte)},
+          {"BOOL", of("\x01\x00", 2), at::tensor({1, 0}, at::kBool)},
+          {"U16", of("\xfd\xff\x04\x00", 4), at::tensor({65533, 4}, at::kInt)},
+          {"U32", of("\xfd\xff\xff\xff\x04\x00\x00\x00", 8),
+           at::tensor(std::vector<std::int64_t>{4294967293, 4})},
+          {"U64", of("\x00\x00\x00\x00\x01\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00", 16),
+           at::tensor(std::vector<std::int64_t>{4294967296, 4})}};
 }
 
 TEST(TensorTypes, SafetensorsAreReadInAllTypesOfTheFormat) {
