@@ -116,7 +116,7 @@ TEST(ExampleInputs, AreEmptyWhereASizeIsNotKnown) {
 
 TEST(ExampleInputs, OfAModelThatIsFedAreSamplesLikeThose) {
   const auto model = shared_model(embedding_of(9));
-  const at::Tensor samples = at::tensor({{8, 3, 0}, {1, 1, 7}}, at::kLong);
+  const at::Tensor samples = at::tensor({8, 3, 0, 1, 1, 7}, at::kLong).view({2, 3});
   const auto fed = model->fed({{"x", at::kLong, {3}}}, {samples});
   EXPECT_TRUE(fed->example_inputs(2).at(0).equal(samples));
   EXPECT_TRUE(fed->example_inputs(1).at(0).equal(samples.narrow(0, 0, 1)));

@@ -243,7 +243,7 @@ TEST_F(Bindings, WhatRoundsIsAMistakeAtTheFieldUntilThePipelineSaysSo) {
   const at::Tensor rows = at::randn({5, 4}, at::kDouble);
   field("x", rows);
   const auto wrong =
-      AllOf(HasSubstr("6:38: the field \"x\" (x.safetensors) of the dataset \"d\" is float64"),
+      AllOf(HasSubstr("6:36: the field \"x\" (x.safetensors) of the dataset \"d\" is float64"),
             HasSubstr("input \"x\" of the model \"net\" takes float32"),
             HasSubstr("convert: {x: float32}"));
   EXPECT_THAT(mistakes(), wrong);
