@@ -28,7 +28,9 @@ std::string Dataset::id(std::int64_t position) const { return load({position}).i
 at::Tensor Dataset::column(const std::string& field) const {
   const FieldInfo* known = info().find(field);
   if (known == nullptr) throw Error("\"" + info().name + "\" has no field \"" + field + "\"");
-  if (!known->shape.empty()) throw Error("the field \"" + field + "\" is no single value");
+  const bool is_single = std::all_of(known->shape.begin(), known->shape.end(),
+                                     [](std::int64_t size) { return size == 1; });
+  if (!is_single) throw Error("the field \"" + field + "\" holds more than one value a sample");
   constexpr std::int64_t at_once = 64;
   std::vector<at::Tensor> parts;
   for (std::int64_t first = 0; first < info().size; first += at_once) {
@@ -37,7 +39,7 @@ at::Tensor Dataset::column(const std::string& field) const {
     std::iota(positions.begin(), positions.end(), first);
     parts.push_back(load(positions).fields.at(field));
   }
-  const at::Tensor all = at::cat(parts);
+  const at::Tensor all = at::cat(parts).flatten();
   return all.to(c10::isIntegralType(all.scalar_type(), true) ? at::kLong : at::kDouble);
 }
 

@@ -16,10 +16,17 @@ std::string FeatureRows::choose(const std::vector<TensorInfo>& tensors, const st
     if (names.size() == 1) return names[0];
     throw Error("the activations are of several layers; say which one" + suggestion("", names));
   }
-  if (std::find(names.begin(), names.end(), layer) == names.end()) {
-    throw Error("the activations have no layer \"" + layer + "\"" + suggestion(layer, names));
+  const auto has = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (has(layer)) return layer;
+  // Tensors of hook points go by one way of writing them, a user may have chosen another.
+  try {
+    if (const std::string written = parse_hook_point(layer).text(); has(written)) return written;
+  } catch (const Error&) {
+    // Not a hook point: no layer either.
   }
-  return layer;
+  throw Error("the activations have no layer \"" + layer + "\"" + suggestion(layer, names));
 }
 
 std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& port,

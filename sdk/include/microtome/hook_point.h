@@ -54,15 +54,18 @@ struct Selector {
 ///   `layer2.0.conv1:in`       its input;  `:in[1]` its second
 ///   `relu@2`                  the output of the second call of a module
 ///   `layer1.0/add`            the value that an operator in the module makes; `/relu@2` the second
-///   such `layer2|sae.latents[unit=17]`  a dictionary's latents there `layer2[c=3]`,
-///   `layer2[c=3,y=2,x=5]`, `block[token=last]`, `layer2[dir=probe.directions[0]]`
+///   such
+///   `layer2|sae.latents[unit=17]`  a dictionary's latents there
+///   `layer2[c=3]`, `layer2[c=3,y=2,x=5]`, `block[token=last]`, `layer2[dir=probe.directions[0]]`
+/// Names with blanks, brackets, quotes or any of `@ : / | ,` stand in single quotes, each quote in
+/// them doubled: `m.'x[0]':in`, `'it''s'` (see quoting.h). `site` and `text` write them so.
 /// The model's own inputs and outputs are `input`, `pixels` (before normalisation), `output`;
 /// `input.NAME`, `output.NAME` where there are several.
 struct HookPoint {
   enum class Slot { output, input, operation };
 
-  std::string module;
-  int call = 1;  ///< from 1
+  std::string module;  ///< its path as the model has it, without quotes
+  int call = 1;        ///< from 1
   Slot slot = Slot::output;
   int index = 0;                                 ///< which input or output of the call
   bool has_index = false;                        ///< whether `[k]` was written
