@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "microtome/class_numbers.h"
+
 namespace linear_probe {
 
 using namespace microtome;
@@ -119,8 +121,7 @@ void LinearProbe::run(Context& context) const {
   const ArtifactReader& activations = context.artifact("activations");
   const FeatureRows features(activations, params_.layer);
   const std::vector<std::string> ids = activations.sample_ids();
-  const at::Tensor raw = context.values_of("labels", ids);
-  if (raw.scalar_type() != at::kLong) throw Error("the labels are no classes but real numbers");
+  const at::Tensor raw = class_numbers(context.values_of("labels", ids), context.field("labels"));
   if (raw.numel() == 0 || raw.min().item<std::int64_t>() < 0)
     throw Error("there are no labels, or one is below 0");
   const std::int64_t class_count = raw.max().item<std::int64_t>() + 1;

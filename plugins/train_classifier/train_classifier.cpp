@@ -7,6 +7,8 @@
 #include <numeric>
 #include <tuple>
 
+#include "microtome/class_numbers.h"
+
 namespace train_classifier {
 
 using namespace microtome;
@@ -53,14 +55,15 @@ Samples load(const Dataset& data, const std::vector<std::int64_t>& positions,
     const auto end = std::min(first + part, positions.size());
     const Batch batch = data.load({positions.begin() + static_cast<std::ptrdiff_t>(first),
                                    positions.begin() + static_cast<std::ptrdiff_t>(end)});
-    loaded[static_cast<std::size_t>(i)] = {batch.fields.at(image), batch.fields.at(label)};
+    loaded[static_cast<std::size_t>(i)] = {batch.fields.at(image),
+                                           class_numbers(batch.fields.at(label), label)};
   });
   std::vector<at::Tensor> images, labels;
   for (const Samples& some : loaded) {
     images.push_back(some.images);
     labels.push_back(some.labels);
   }
-  return {at::cat(images).to(at::kFloat), at::cat(labels).to(at::kLong)};
+  return {at::cat(images).to(at::kFloat), at::cat(labels)};
 }
 
 }  // namespace
@@ -124,6 +127,10 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
     if (label == nullptr)
       inputs.problems().add(
           {}, "the dataset \"" + data->name + "\" has no field \"" + params_.label + "\"");
+    if (label != nullptr) {
+      if (const std::string why = why_not_classes(*label); !why.empty())
+        inputs.problems().add({}, why);
+    }
     if (image == nullptr || label == nullptr || model.module) continue;
     ModelInput input;
     input.size = image->shape;
