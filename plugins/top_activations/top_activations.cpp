@@ -45,7 +45,9 @@ void TopActivations::describe(StageSpec<Params>& spec) {
           "for each sample `activation` [units] and its `place`, y * W + x; `crops` [units, most / "
           "random / least, count, C, "
           "S, S] in 0..1, with `values`, `positions` of the samples and `boxes` (top, left, "
-          "bottom, right)");
+          "bottom, right: the rows and columns of pixels that the place sees, by gradients; all 0 "
+          "where it sees padding alone). `receptive_field` is the largest height and width of a "
+          "box");
   spec.parameter("layer", &Params::layer).required().of("model").doc("the layer");
   spec.parameter("units", &Params::units).range(0, 1e9).doc("its channels or units");
   spec.parameter("count", &Params::count).range(1, 100).doc("samples of each sort");
@@ -131,7 +133,7 @@ void TopActivations::merge(Extremes& earlier, Extremes&& later) const {
 }
 
 at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& places,
-                                 at::Tensor boxes, const ReceptiveField& field, std::int64_t width,
+                                 at::Tensor boxes, ReceptiveFields& fields, std::int64_t width,
                                  const std::string& image, Context& context) const {
   std::vector<at::Tensor> all;
   const Dataset& data = context.dataset("data");
@@ -141,11 +143,14 @@ at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& pl
       const at::Tensor pixels =
           data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image).to(at::kFloat);
       const std::int64_t place = places[unit][k].item<std::int64_t>();
-      const ReceptiveField::Box box = field.at(place / width, place % width);
+      const Box box =
+          fields.box(params_.units[static_cast<std::size_t>(unit)], place / width, place % width);
       boxes[unit][k].copy_(at::tensor(
           std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong));
+      const std::int64_t side = params_.crop_size;
       const at::Tensor crop = pixels.slice(2, box.top, box.bottom).slice(3, box.left, box.right);
-      all.push_back(at::upsample_nearest2d(crop, {params_.crop_size, params_.crop_size}));
+      all.push_back(box.empty() ? at::zeros({1, pixels.size(1), side, side})
+                                : at::upsample_nearest2d(crop, {side, side}));
     }
   }
   const at::Tensor stacked = at::cat(all);
@@ -167,8 +172,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   }
   if (image_input.empty()) throw Error("the model takes no images, so there is nothing to show");
   at::Generator generator = context.generator(0);
-  const ReceptiveField field =
-      receptive_field(model, inputs, image_input, params_.layer, generator);
+  ReceptiveFields fields(model, inputs, image_input, params_.layer, generator);
   Pass pass;
   pass.capture = {params_.layer};
   const auto values_at = [&](const at::Tensor& value) {
@@ -201,7 +205,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   std::vector<at::Tensor> shown;
   for (std::int64_t sort = 0; sort < 3; ++sort) {
     shown.push_back(crops(positions.select(1, sort), places.select(1, sort), boxes.select(1, sort),
-                          field, width, image->name, context));
+                          fields, width, image->name, context));
   }
 
   ArtifactWriter& writer = context.output("samples");
@@ -210,8 +214,10 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   writer.tensor("positions", positions);
   writer.tensor("boxes", boxes);
   writer.metadata("layer", Value(params_.layer.text()));
-  writer.metadata("receptive_field", Value(Value::List{Value(field.high[0] - field.low[0]),
-                                                       Value(field.high[1] - field.low[1])}));
+  const auto largest = [&](std::int64_t first, std::int64_t end) {
+    return Value((boxes.select(3, end) - boxes.select(3, first)).max().item<std::int64_t>());
+  };
+  writer.metadata("receptive_field", Value(Value::List{largest(0, 2), largest(1, 3)}));
   View view{View::Type::image_grid,
             "What excites " + params_.layer.text(),
             "What the most excited place of each unit sees, with its activation: the samples that "
