@@ -134,6 +134,13 @@ Value field_value(const HostDataset& from, const Value::Entry& condition, const 
                                        wanted.as_string() + "\"" +
                                        suggestion(wanted.as_string(), field->class_names));
   }
+  if (const auto again = std::find(found + 1, field->class_names.end(), *found);
+      again != field->class_names.end()) {
+    throw Error(wanted.location(), "classes " + std::to_string(found - field->class_names.begin()) +
+                                       " and " +
+                                       std::to_string(again - field->class_names.begin()) +
+                                       " are both called \"" + *found + "\"; write the number");
+  }
   return static_cast<std::int64_t>(found - field->class_names.begin());
 }
 

@@ -1,11 +1,11 @@
 #include "host/data/image_folder.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
-#include <numeric>
 
+#include "host/data/folder_listing.h"
 #include "host/data/image_decoder.h"
+#include "host/data/line_file.h"
 #include "host/data/permutation.h"
 #include "host/support/hash.h"
 
@@ -14,25 +14,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_image(const fs::path& file) {
-  std::string extension = file.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
+/// A class list: what names the class in paths, and its name for people.
+struct ClassList {
+  std::vector<TextLine> keys;
+  std::vector<std::string> names;
+};
 
-/// Lines of a class list: the key is what stands before a tab, the name what stands after it, or
-/// the line.
-std::vector<std::pair<std::string, std::string>> read_classes(const fs::path& file) {
-  std::ifstream stream(file);
-  if (!stream) throw Error("the class list " + file.string() + " can't be read");
-  std::vector<std::pair<std::string, std::string>> classes;
-  for (std::string line; std::getline(stream, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.empty()) continue;
-    const auto tab = line.find('\t');
-    classes.emplace_back(line.substr(0, tab),
-                         tab == std::string::npos ? line : line.substr(tab + 1));
+ClassList read_classes(const fs::path& file) {
+  ClassList classes;
+  for (const TextLine& line : read_lines(file, "the class list")) {
+    if (line.text.empty()) continue;
+    const auto tab = line.text.find('\t');
+    const std::string key = line.text.substr(0, tab);
+    classes.keys.push_back({key.substr(0, key.find_last_not_of(' ') + 1), line.number});
+    const auto name = tab == std::string::npos ? tab : line.text.find_first_not_of(" \t", tab + 1);
+    classes.names.push_back(name == std::string::npos ? classes.keys.back().text
+                                                      : line.text.substr(name));
+  }
+  refuse_repetitions(classes.keys, file, "the class list");
+  if (classes.keys.empty()) throw Error("the class list " + file.string() + " is empty");
+  if (classes.keys.front().text.starts_with("{") || classes.keys.front().text.starts_with("[")) {
+    throw Error("the class list " + file.string() +
+                " is JSON; write one class a line, as `key` or `key<TAB>name`");
   }
   return classes;
 }
@@ -95,24 +98,23 @@ class ImageFolder final : public HostDataset {
     return all;
   }
 
+  std::vector<std::string> remarks() const override { return remarks_; }
+
   bool skips_bad_samples() const override {
     return params_.on_bad_sample == ImageFolderParams::OnBadSample::skip;
   }
 
  private:
   void list_files() {
-    std::error_code code;
-    if (!fs::is_directory(folder_, code))
-      throw Error("the folder " + folder_.string() + " does not exist");
-    for (const auto& entry : fs::recursive_directory_iterator(
-             folder_, fs::directory_options::follow_directory_symlink)) {
-      if (entry.is_regular_file() && is_image(entry.path())) {
-        files_.push_back(fs::relative(entry.path(), folder_).generic_string());
-      }
+    FolderListing listing = list_images(folder_);
+    remarks_ = std::move(listing.remarks);
+    files_ = std::move(listing.images);
+    folders_ = std::move(listing.folders);
+    if (files_.empty()) {
+      std::string found;
+      for (const std::string& remark : remarks_) found += "; " + remark;
+      throw Error("the folder " + folder_.string() + " holds no image (.jpg, .jpeg, .png)" + found);
     }
-    if (files_.empty())
-      throw Error("the folder " + folder_.string() + " holds no image (.jpg, .jpeg, .png)");
-    std::sort(files_.begin(), files_.end());
   }
 
   std::string class_key(const std::string& file) const {
@@ -130,27 +132,59 @@ class ImageFolder final : public HostDataset {
 
   void find_labels(const fs::path& base) {
     std::map<std::string, std::int64_t> index;
+    std::vector<TextLine> keys;
     if (params_.classes) {
-      const auto classes = read_classes(base / *params_.classes);
-      for (const auto& [key, name] : classes) {
-        index[key] = static_cast<std::int64_t>(names_.size());
-        names_.push_back(name);
-      }
+      ClassList classes = read_classes(base / *params_.classes);
+      keys = std::move(classes.keys);
+      names_ = std::move(classes.names);
     } else {
       for (const std::string& file : files_) index.emplace(class_key(file), 0);
-      for (auto& [key, number] : index) {
-        number = static_cast<std::int64_t>(names_.size());
+      if (params_.label == ImageFolderParams::Label::folder) {
+        for (const std::string& folder : folders_) index.emplace(folder, 0);
+      }
+      for (const auto& [key, number] : index) {
+        keys.push_back({key, 0});
         names_.push_back(key);
       }
     }
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      index[keys[i].text] = static_cast<std::int64_t>(i);
+    std::vector<char> is_used(keys.size(), 0);
     for (const std::string& file : files_) {
-      const auto found = index.find(class_key(file));
-      if (found == index.end()) {
-        throw Error("the image " + (folder_ / file).string() + " has the class \"" +
-                    class_key(file) + "\", which is not in the class list");
-      }
+      const std::string key = class_key(file);
+      const auto found = index.find(key);
+      if (found == index.end()) throw not_listed(file, key, keys);
       labels_.push_back(found->second);
+      is_used[static_cast<std::size_t>(found->second)] = 1;
     }
+    say_unused(keys, is_used);
+  }
+
+  Error not_listed(const std::string& file, const std::string& key,
+                   const std::vector<TextLine>& keys) const {
+    std::string hint;
+    for (const TextLine& other : keys) {
+      if (!other.text.starts_with(key + " ") && !other.text.starts_with(key + ",")) continue;
+      hint = "; line " + std::to_string(other.number) + " of it is \"" + other.text +
+             "\": between the folder and the name stands a tab";
+      break;
+    }
+    return Error("the image " + (folder_ / file).string() + " has the class \"" + key +
+                 "\", which is not in the class list" + hint);
+  }
+
+  /// Classes without an image keep their numbers, as a network that was trained on all of them
+  /// needs it.
+  void say_unused(const std::vector<TextLine>& keys, const std::vector<char>& is_used) {
+    std::vector<std::string> unused;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (is_used[i] == 0) unused.push_back(keys[i].text);
+    }
+    if (unused.empty()) return;
+    remarks_.push_back(std::to_string(unused.size()) + " of " + std::to_string(keys.size()) +
+                       (unused.size() == 1 ? " classes has no image and keeps its number ("
+                                           : " classes have no image and keep their numbers (") +
+                       some_of(unused) + ")");
   }
 
   void apply(const std::vector<std::size_t>& order) {
@@ -177,7 +211,7 @@ class ImageFolder final : public HostDataset {
 
   ImageFolderParams params_;
   fs::path folder_;
-  std::vector<std::string> files_;
+  std::vector<std::string> files_, folders_, remarks_;
   std::vector<std::int64_t> labels_;
   std::vector<std::string> names_;
 };
@@ -186,11 +220,18 @@ class ImageFolder final : public HostDataset {
 
 void ImageFolderParams::describe(StageSpec<ImageFolderParams>& spec) {
   spec.summary("Images below a folder, JPEG or PNG, in the order of their paths.");
+  spec.details(
+      "Links are read through, and the class is the folder where the link stands. Class folders "
+      "without an image keep their class number. Other files, hidden ones and links that lead "
+      "nowhere are left out; `microtome check` and the manifest say how many and why. Values are "
+      "those that are stored: gamma and colour profiles are ignored, 16 bits are scaled to 8, "
+      "alpha "
+      "is dropped, and the orientation of EXIF is applied.");
   spec.parameter("path", &ImageFolderParams::path).required().doc("the folder");
   spec.parameter("transform", &ImageFolderParams::transform)
       .doc(
-          "resize (short side, or [height, width]; antialiased), crop (centre), normalize (mean, "
-          "std)");
+          "channels (3: RGB, 1: grey, as Pillow's convert(\"L\")), resize (short side, or [height, "
+          "width]; antialiased), crop (centre), normalize (mean, std)");
   spec.parameter("label", &ImageFolderParams::label)
       .choices({"folder", "name_prefix", "none"})
       .doc(
@@ -199,7 +240,7 @@ void ImageFolderParams::describe(StageSpec<ImageFolderParams>& spec) {
   spec.parameter("classes", &ImageFolderParams::classes)
       .doc(
           "file that lists the classes, one a line (`key` or `key<TAB>name`); else they are "
-          "counted in alphabetical order");
+          "counted in the order of their bytes");
   spec.parameter("limit", &ImageFolderParams::limit)
       .range(1, 1e9)
       .doc("at most so many samples, after shuffling");

@@ -1,9 +1,12 @@
 #include "host/data/tensor_files.h"
 
-#include <fstream>
+#include <algorithm>
 
+#include "host/data/line_file.h"
 #include "host/store/safetensors.h"
+#include "host/support/file_kind.h"
 #include "host/support/hash.h"
+#include "microtome/class_numbers.h"
 
 namespace microtome {
 
@@ -48,8 +51,9 @@ class TensorFiles final : public HostDataset {
                     std::to_string(rows));
       }
     }
+    const std::int64_t rows = info_.size;
     if (params.limit) info_.size = std::min(info_.size, *params.limit);
-    if (params.ids) read_ids(base / *params.ids);
+    if (params.ids) read_ids(base / *params.ids, rows);
   }
 
   std::string id(std::int64_t position) const override {
@@ -59,24 +63,24 @@ class TensorFiles final : public HostDataset {
   Sample read(std::int64_t position) const override {
     Sample sample;
     sample.id = id(position);
-    for (const Column& column : columns_) {
-      const at::Tensor row = column.held.defined() ? column.held[position]
-                                                   : read_tensor(column.file, column.stored,
-                                                                 position, position + 1)[0];
-      sample.fields.set(column.name, row);
-    }
+    for (const Column& column : columns_) sample.fields.set(column.name, row_of(column, position));
     return sample;
   }
 
   Value scalar(std::int64_t position, const std::string& field) const override {
     for (const Column& column : columns_) {
       if (column.name != field) continue;
-      const at::Tensor value = read(position).fields.at(field);
-      if (value.dim() != 0) break;
+      const std::vector<std::int64_t> shape(column.stored.shape.begin() + 1,
+                                            column.stored.shape.end());
+      // A column N x 1 is N numbers.
+      if (std::any_of(shape.begin(), shape.end(), [](std::int64_t size) { return size != 1; })) {
+        throw Error(why_not_classes({field, column.stored.type, shape, {}, false}));
+      }
+      const at::Tensor value = row_of(column, position);
       if (c10::isIntegralType(value.scalar_type(), true)) return value.item().toLong();
       return value.item().toDouble();
     }
-    throw Error("\"" + field + "\" of the dataset \"" + info_.name + "\" is no single number");
+    throw Error("the dataset \"" + info_.name + "\" has no field \"" + field + "\"");
   }
 
   std::string content_hash(ContentIndex& index) const override {
@@ -88,12 +92,18 @@ class TensorFiles final : public HostDataset {
   }
 
  private:
+  static at::Tensor row_of(const Column& column, std::int64_t position) {
+    if (column.held.defined()) return column.held[position];
+    return read_tensor(column.file, column.stored, position, position + 1)[0];
+  }
+
   void add_column(const Value::Entry& entry, const fs::path& base) {
     const std::string text = entry.value.as_string();
     const auto hash = text.rfind('#');
     Column column{entry.key, (base / text.substr(0, hash)).lexically_normal(), {}, {}};
     if (!fs::is_regular_file(column.file))
-      throw Error(entry.value.location(), "the file " + column.file.string() + " does not exist");
+      throw Error(entry.value.location(), "the file " + column.file.string() + " does not exist" +
+                                              kind_remark(column.file));
     if (column.file.extension() == ".npy") {
       column.held = read_npy(column.file);
       column.stored.type = column.held.scalar_type();
@@ -121,14 +131,23 @@ class TensorFiles final : public HostDataset {
     columns_.push_back(std::move(column));
   }
 
-  void read_ids(const fs::path& file) {
-    std::ifstream stream(file);
-    if (!stream) throw Error("the ids " + file.string() + " can't be read");
-    for (std::string line; std::getline(stream, line);) ids_.push_back(line);
-    if (static_cast<std::int64_t>(ids_.size()) < info_.size)
-      throw Error("the file " + file.string() + " has " + std::to_string(ids_.size()) +
-                  " ids for " + std::to_string(info_.size) + " samples");
-    ids_.resize(static_cast<std::size_t>(info_.size));
+  /// `rows`: of the tensors, before `limit`.
+  void read_ids(const fs::path& file, std::int64_t rows) {
+    const std::vector<TextLine> lines = read_lines(file, "the ids");
+    const auto count = static_cast<std::int64_t>(lines.size());
+    for (const TextLine& line : lines) {
+      if (line.text.empty()) {
+        throw Error("the ids " + file.string() + " have an empty line, " +
+                    std::to_string(line.number) + "; each row needs an id");
+      }
+    }
+    if (count != rows && count != info_.size) {
+      throw Error("the file " + file.string() + " has " + std::to_string(count) + " ids for " +
+                  std::to_string(rows) + " samples");
+    }
+    refuse_repetitions(lines, file, "the ids");
+    for (std::int64_t i = 0; i < info_.size; ++i)
+      ids_.push_back(lines[static_cast<std::size_t>(i)].text);
   }
 
   std::vector<Column> columns_;
@@ -143,7 +162,7 @@ void TensorFilesParams::describe(StageSpec<TensorFilesParams>& spec) {
       .required()
       .doc("field: file, or file#tensor");
   spec.parameter("ids", &TensorFilesParams::ids)
-      .doc("text file with one id a line; else rows are counted from 0");
+      .doc("UTF-8 text file with one id a line, none twice; else rows are counted from 0");
   spec.parameter("limit", &TensorFilesParams::limit).range(1, 1e12).doc("at most so many samples");
 }
 

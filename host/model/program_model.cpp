@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "host/model/affine_prefix.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host {
 namespace {
@@ -41,6 +42,13 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
   index_ = ProgramIndex(program_);
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
     sites_.emplace(program_.sites[i].name.site(), i);
+  }
+  // Names that need quotes are understood without them where nothing else is meant.
+  for (std::size_t i = 0; i < program_.sites.size(); ++i) {
+    const HookPoint& name = program_.sites[i].name;
+    if (!needs_quotes(name.module)) continue;
+    const std::size_t quoted = quoted_path(name.module).size();
+    sites_.emplace(name.module + name.site().substr(quoted), i);
   }
   for (const ProgramPort& port : program_.inputs) {
     inputs_.push_back({port.name, at::kFloat,
@@ -266,7 +274,8 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
     throw Error("\"" + hook.text() + "\": no stage offers a dictionary to a model's run yet");
   }
   // Most are a module's only output: no text is put together for them.
-  const bool is_plain = hook.slot == HookPoint::Slot::output && hook.call == 1 && !hook.has_index;
+  const bool is_plain = hook.slot == HookPoint::Slot::output && hook.call == 1 && !hook.has_index &&
+                        !needs_quotes(hook.module);
   const std::string made = is_plain ? std::string() : plain_name(hook);
   const std::string& name = is_plain ? hook.module : made;
   if (const auto found = sites_.find(name); found != sites_.end()) {

@@ -4,7 +4,9 @@
 #include <set>
 
 #include "host/model/torchscript/module_file.h"
+#include "host/pipeline/fitting_transform.h"
 #include "host/pipeline/memory.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host {
 namespace {
@@ -24,13 +26,13 @@ Reference parse_reference(const InputText& input) {
   reference.name = text.substr(0, end);
   std::size_t at = end;
   if (at < text.size() && text[at] == '[') {
-    const std::size_t close = text.find(']', at);
-    if (close == std::string::npos)
+    const std::size_t close = find_outside(text, "]", at + 1);
+    if (close == text.size())
       throw Error(input.location, "\"" + text + "\" lacks a closing bracket");
     reference.has_element = true;
     std::string inside = text.substr(at + 1, close - at - 1);
     while (!inside.empty()) {
-      const std::size_t comma = std::min(inside.find(','), inside.size());
+      const std::size_t comma = find_outside(inside, ",");
       const std::string part = inside.substr(0, comma);
       const auto equals = part.find('=');
       if (equals == std::string::npos)
@@ -532,9 +534,12 @@ class Checker {
       return result;
     };
     if (!reported_.insert(data.name + input.name).second) return;
+    const std::string remedy = field.image ? "; " + fitting_transform(planned_.pipeline, data.name,
+                                                                      input.shape, field.shape)
+                                           : "";
     problems_.add(location, "the model's input is " + text(input.shape) + ", but \"" + field.name +
                                 "\" of the dataset \"" + data.name + "\" is " + text(field.shape) +
-                                (field.image ? "; give the dataset a transform" : ""));
+                                remedy);
   }
 
   PlannedPipeline planned_;

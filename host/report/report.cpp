@@ -12,6 +12,7 @@
 #include "host/report/views.h"
 #include "host/report/yaml_text.h"
 #include "host/store/artifact_folder.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host::report {
 namespace {
@@ -51,7 +52,7 @@ class Page {
             escape(manifest_.at("status").as_string()) + ", " +
             escape(manifest_.at("written").as_string()) + ", seed " +
             std::to_string(manifest_.at("seed").as_integer()) + "</p></header>";
-    page += failures() + plan();
+    page += failures() + dataset_remarks() + plan();
     page += "<h2>Results</h2>";
     for (const auto& [stage, ids] : groups()) page += stage_html(stage, ids);
     page += timings() + again(pipeline);
@@ -90,6 +91,19 @@ class Page {
               escape(stage.value.at("error").as_string()) + "</p>";
     }
     return list.empty() ? "" : "<h2>What failed</h2>" + list;
+  }
+
+  std::string dataset_remarks() const {
+    const Value* remarks = manifest_.find("dataset_remarks");
+    if (remarks == nullptr) return "";
+    std::string html = "<h2>Of the data</h2>";
+    for (const auto& dataset : remarks->as_map()) {
+      for (const Value& remark : dataset.value.as_list()) {
+        html +=
+            "<p class=\"note\">" + escape(dataset.key) + ": " + escape(remark.as_string()) + "</p>";
+      }
+    }
+    return html;
   }
 
   std::string plan() const {
@@ -155,7 +169,7 @@ class Page {
   static std::string short_name(const std::string& id) {
     const std::string element = split_id(id).second;
     const std::size_t equals = element.find('=');
-    return element.find(',') == std::string::npos && equals != std::string::npos
+    return find_outside(element, ",") == element.size() && equals != std::string::npos
                ? element.substr(equals + 1)
                : element;
   }

@@ -226,7 +226,7 @@ std::string side_by_side(const Value& view, const at::Tensor& maps, const at::Te
                  ? photograph(to_rgb(at_most(images[i], most_pixels)), shown_pixels, "the image") +
                        "<br>"
                  : "") +
-            (k < ids.size() ? escape(ids[k]) : "") + "</td>";
+            (k < ids.size() ? escape_name(ids[k]) : "") + "</td>";
   }
   html += "</tr>";
   for (std::int64_t method = 0; method < maps.size(0); ++method) {
@@ -273,7 +273,7 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
     }
     html += colour_bar(map.bound);
     const auto k = static_cast<std::size_t>(i);
-    html += "<figcaption>" + (k < ids.size() ? escape(ids[k]) : "") + "</figcaption></figure>";
+    html += "<figcaption>" + (k < ids.size() ? escape_name(ids[k]) : "") + "</figcaption></figure>";
   }
   return html + "</div>" + clipping_note;
 }

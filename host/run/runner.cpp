@@ -67,6 +67,10 @@ class PipelineRun {
       plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
     choose();
     for (const auto& [name, open] : planned.resources.models) open.model->set_watch(profile_.get());
+    for (const auto& [name, dataset] : planned.resources.datasets) {
+      for (const std::string& remark : dataset->remarks())
+        journal_.log(LogLevel::warning, "dataset " + name, remark);
+    }
   }
 
   ~PipelineRun() {
@@ -348,11 +352,24 @@ class PipelineRun {
     for (const auto& [name, hash] : hashes_.datasets) datasets.set(name, hash);
     value.set("models", std::move(models));
     value.set("datasets", std::move(datasets));
+    if (Value remarks = dataset_remarks(); !remarks.as_map().empty())
+      value.set("dataset_remarks", std::move(remarks));
     Value stages = Value::map();
     for (const std::size_t i : chosen_) stages.set(planned_.stages[i].id, stage_entry(i));
     value.set("stages", std::move(stages));
     value.set("shared_passes", shared_passes());
     return value;
+  }
+
+  /// What a reader should know of datasets, such as files that were left out.
+  Value dataset_remarks() const {
+    Value all = Value::map();
+    for (const auto& [name, dataset] : planned_.resources.datasets) {
+      Value list = Value::list();
+      for (const std::string& remark : dataset->remarks()) list.push_back(remark);
+      if (!list.as_list().empty()) all.set(name, std::move(list));
+    }
+    return all;
   }
 
   /// Stages that were computed together, each such set as a list.

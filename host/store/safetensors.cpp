@@ -4,24 +4,25 @@
 #include <cstring>
 #include <utility>
 
+#include "host/support/file_kind.h"
 #include "host/support/hash.h"
 #include "microtome/value.h"
 
 namespace microtome::host {
 namespace {
 
-constexpr std::size_t header_size = 4096;
 constexpr std::size_t most_waiting = 1 << 16;
 
-constexpr std::array<std::pair<const char*, at::ScalarType>, 9> types = {{{"F32", at::kFloat},
-                                                                          {"F64", at::kDouble},
-                                                                          {"F16", at::kHalf},
-                                                                          {"BF16", at::kBFloat16},
-                                                                          {"I64", at::kLong},
-                                                                          {"I32", at::kInt},
-                                                                          {"I16", at::kShort},
-                                                                          {"U8", at::kByte},
-                                                                          {"BOOL", at::kBool}}};
+constexpr std::array<std::pair<const char*, at::ScalarType>, 10> types = {{{"F32", at::kFloat},
+                                                                           {"F64", at::kDouble},
+                                                                           {"F16", at::kHalf},
+                                                                           {"BF16", at::kBFloat16},
+                                                                           {"I64", at::kLong},
+                                                                           {"I32", at::kInt},
+                                                                           {"I16", at::kShort},
+                                                                           {"I8", at::kChar},
+                                                                           {"U8", at::kByte},
+                                                                           {"BOOL", at::kBool}}};
 
 const char* name_of(at::ScalarType type) {
   for (const auto& [name, scalar] : types) {
@@ -49,6 +50,8 @@ std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file) {
   };
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw fail("it can't be opened");
+  const std::optional<FileKind> kind = file_kind_at(file);
+  if (kind && !kind->what.starts_with("a safetensors file")) throw fail(kind->text());
   const std::uint64_t size = std::filesystem::file_size(file);
   std::uint64_t length = 0;
   if (!stream.read(reinterpret_cast<char*>(&length), 8) || length > size - 8 ||
@@ -121,8 +124,10 @@ at::Tensor read_npy(const std::filesystem::path& file) {
   };
   std::ifstream stream(file, std::ios::binary);
   std::array<char, 10> start{};
-  if (!stream.read(start.data(), 10) || std::memcmp(start.data(), "\x93NUMPY", 6) != 0)
-    throw fail("it is no .npy file");
+  if (!stream.read(start.data(), 10) || std::memcmp(start.data(), "\x93NUMPY", 6) != 0) {
+    const std::optional<FileKind> kind = file_kind_at(file);
+    throw fail(kind ? kind->text() : "it is not a .npy file");
+  }
   std::uint32_t length =
       static_cast<unsigned char>(start[8]) + 256U * static_cast<unsigned char>(start[9]);
   if (start[6] >= 2) {
@@ -145,12 +150,13 @@ at::Tensor read_npy(const std::filesystem::path& file) {
   const auto quote = description.find('\'');
   const std::string type =
       description.substr(quote + 1, description.find('\'', quote + 1) - quote - 1);
-  constexpr std::array<std::pair<const char*, at::ScalarType>, 8> known = {{{"<f4", at::kFloat},
+  constexpr std::array<std::pair<const char*, at::ScalarType>, 9> known = {{{"<f4", at::kFloat},
                                                                             {"<f8", at::kDouble},
                                                                             {"<f2", at::kHalf},
                                                                             {"<i8", at::kLong},
                                                                             {"<i4", at::kInt},
                                                                             {"<i2", at::kShort},
+                                                                            {"|i1", at::kChar},
                                                                             {"|u1", at::kByte},
                                                                             {"|b1", at::kBool}}};
   StoredTensor tensor{"npy", at::kFloat, {}, 0, 0};
@@ -161,7 +167,13 @@ at::Tensor read_npy(const std::filesystem::path& file) {
       found = true;
     }
   }
-  if (!found) throw fail("the type " + type + " is not supported");
+  if (!found) {
+    throw fail(type.find('O') != std::string::npos
+                   ? "it holds Python objects, not numbers; save an array of numbers"
+                   : "the type " + type +
+                         " is not supported; save it with astype as float32, float64, float16, "
+                         "int64, int32, int16, int8, uint8 or bool");
+  }
   const std::string shape = value_after("shape");
   const std::string inside =
       shape.substr(shape.find('(') + 1, shape.find(')') - shape.find('(') - 1);
@@ -179,7 +191,11 @@ at::Tensor read_npy(const std::filesystem::path& file) {
 }
 
 TensorFileWriter::TensorFileWriter(std::filesystem::path file, std::string name)
-    : file_(std::move(file)), name_(std::move(name)) {}
+    : file_(std::move(file)), name_(std::move(name)) {
+  // Room for the name, and for a shape that is not known yet.
+  constexpr std::size_t page = 4096, others = 2048;
+  header_size_ = (to_json(Value(name_)).size() + others + page - 1) / page * page;
+}
 
 void TensorFileWriter::append(const at::Tensor& rows) {
   if (rows.dim() == 0) throw Error("\"" + name_ + "\": rows have a first dimension");
@@ -217,7 +233,7 @@ void TensorFileWriter::write_bytes(const at::Tensor& value) {
       return;
     }
     stream_.open(file_, std::ios::binary);
-    const std::string padding(8 + header_size, ' ');
+    const std::string padding(8 + header_size_, ' ');
     stream_.write(padding.data(), static_cast<std::streamsize>(padding.size()));
     stream_.write(waiting_.data(), static_cast<std::streamsize>(waiting_.size()));
     waiting_ = {};
@@ -238,8 +254,9 @@ std::string TensorFileWriter::header() const {
   Value header;
   header.set(name_, std::move(entry));
   std::string text = to_json(header);
-  text.resize(header_size, ' ');
-  const std::uint64_t length = header_size;
+  if (text.size() > header_size_) throw Error("\"" + name_ + "\" has too many dimensions to store");
+  text.resize(header_size_, ' ');
+  const std::uint64_t length = header_size_;
   return std::string(reinterpret_cast<const char*>(&length), 8) + text;
 }
 
@@ -257,7 +274,7 @@ StoredFile TensorFileWriter::finish() {
   stream_.close();
   if (!stream_)
     throw Error("the file " + file_.string() + " could not be written; is the disk full?");
-  const std::uint64_t begin = 8 + header_size, end = begin + bytes_;
+  const std::uint64_t begin = 8 + header_size_, end = begin + bytes_;
   return {{name_, type_, shape_, begin, end}, end, was_waiting ? hash : hash_file(file_)};
 }
 

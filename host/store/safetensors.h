@@ -33,9 +33,9 @@ struct StoredFile {
   std::string hash;  ///< of all of it
 };
 
-/// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB is filled in at
-/// the end. Small ones stay in memory until then, so that a run of many stages does not keep many
-/// files open.
+/// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB, more for a
+/// long name, is filled in at the end. Small ones stay in memory until then, so that a run of many
+/// stages does not keep many files open.
 class TensorFileWriter {
  public:
   TensorFileWriter(std::filesystem::path file, std::string name);
@@ -51,6 +51,7 @@ class TensorFileWriter {
   std::string header() const;
   std::filesystem::path file_;
   std::string name_;
+  std::size_t header_size_ = 0;
   std::string waiting_;  ///< what is not in the file yet; nothing once that is open
   std::ofstream stream_;
   bool started_ = false;

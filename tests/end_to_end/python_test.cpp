@@ -2,9 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 
+#include "host/store/safetensors.h"
 #include "tests/support/program.h"
 #include "tests/support/small_world.h"
 #include "tests/support/temporary_folder.h"
@@ -57,6 +59,79 @@ try:
     raise SystemExit(1)
 except KeyError as error:
     assert "accuracy" in str(error)
+)py"),
+            0);
+}
+
+TEST(Python, ReadsEveryTypeThatIsWritten) {
+  const std::string python = python_with("numpy");
+  if (python.empty()) GTEST_SKIP() << "needs Python with numpy";
+  const TemporaryFolder folder;
+  // Halves are exact in every floating type; 1.00390625 is so in bfloat16 only when rounded.
+  const at::Tensor values = at::tensor({-3.5, 0.0, 1.0, 127.0});
+  const at::Tensor odd = at::tensor({1.00390625F, 3.0e38F, -INFINITY, 1e-40F});
+  const auto write = [&](const std::string& name, const at::Tensor& value) {
+    host::TensorFileWriter writer(folder.path() / (name + ".safetensors"), name);
+    writer.write_whole(value);
+    writer.finish();
+  };
+  for (const auto& [name, type] : {std::pair{"float64", at::kDouble},
+                                   {"float32", at::kFloat},
+                                   {"float16", at::kHalf},
+                                   {"bfloat16", at::kBFloat16},
+                                   {"int64", at::kLong},
+                                   {"int32", at::kInt},
+                                   {"int16", at::kShort},
+                                   {"int8", at::kChar},
+                                   {"bool", at::kBool}})
+    write(name, values.to(type).view({2, 2}));
+  write("uint8", values.abs().to(at::kByte).view({2, 2}));
+  write("odd", odd.to(at::kBFloat16));
+  write("odd_expected", odd.to(at::kBFloat16).to(at::kFloat));
+  write("empty", at::empty({0, 3}, at::kBFloat16));
+  write("scalar", at::scalar_tensor(2.5, at::kBFloat16));
+  EXPECT_EQ(run_python(python, folder.path(), R"py(
+import numpy
+from microtome_run import read_safetensors
+read = lambda name: read_safetensors(name + ".safetensors")[name]
+expected = numpy.array([[-3.5, 0.0], [1.0, 127.0]])
+for name in ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "bool"]:
+    array = read(name)
+    assert array.dtype == numpy.dtype(name), (name, array.dtype)
+    assert (array == expected.astype(name)).all(), (name, array)
+assert (read("uint8") == numpy.abs(expected).astype("uint8")).all()
+assert read("bfloat16").dtype == numpy.float32 and (read("bfloat16") == expected).all()
+assert (read("odd").view("u4") == read("odd_expected").view("u4")).all(), read("odd")
+assert read("empty").shape == (0, 3)
+assert read("scalar").shape == () and read("scalar") == 2.5
+)py"),
+            0);
+}
+
+TEST(Python, IdsThatAreNotUtf8NameTheirFiles) {
+  const std::string python = python_with("numpy");
+  if (python.empty()) GTEST_SKIP() << "needs Python with numpy";
+  const SmallWorld world(6);
+  std::filesystem::rename(world.images() / "red", world.images() / "caf\xE9");
+  std::filesystem::rename(world.images() / "green/1001.png",
+                          world.images() / "green/\xFF'\"\n<b>.png");
+  const auto file = world.write_pipeline(
+      "  ig: {uses: saliency, inputs: {model: net, data: test}}\n"
+      "  accuracy: {uses: evaluate, inputs: {model: net, data: test}}\n");
+  ASSERT_EQ(run_program({"run", file.string(), "-q"}, world.path()).status, 0);
+  EXPECT_EQ(run_python(python, world.path(), R"py(
+import os
+from microtome_run import Run
+run = Run("runs/small/latest")
+ids = run["ig"].ids
+assert len(set(ids)) == 12
+for id in ids:
+    assert os.path.isfile(os.path.join("images", id)), ascii(id)
+assert os.fsdecode(b"caf\xe9/1000.png") in ids, ascii(ids)
+text = (run.folder / "stages/accuracy/metrics/artifact.json").read_text()
+import json
+rows = json.loads(text)["views"][0]["options"]["rows"]
+assert [row[1] for row in rows] == [os.fsdecode(b"caf\xe9"), "green"], ascii(rows)
 )py"),
             0);
 }
