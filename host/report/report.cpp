@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <vector>
@@ -161,13 +162,23 @@ class Page {
   }
 
   static Measured measured(const std::string& name, const Value& metric) {
-    Measured result{name, metric.at("value").as_number(), {}, {}, {}};
+    Measured result{name, number_of(metric.at("value")), {}, {}, {}};
     if (const Value* interval = metric.find("interval")) {
-      result.low = interval->at("low").as_number();
-      result.high = interval->at("high").as_number();
+      result.low = number_of(interval->at("low"));
+      result.high = number_of(interval->at("high"));
     }
-    if (const Value* chance = metric.find("chance")) result.chance = chance->as_number();
+    if (const Value* chance = metric.find("chance")) result.chance = number_of(*chance);
     return result;
+  }
+
+  /// Artifacts of earlier versions hold numbers that are not finite, as text.
+  static double number_of(const Value& value) {
+    if (value.is_number()) return value.as_number();
+    const double infinity = std::numeric_limits<double>::infinity();
+    const std::string text = value.is_string() ? value.as_string() : "";
+    return text == "Infinity"    ? infinity
+           : text == "-Infinity" ? -infinity
+                                 : std::numeric_limits<double>::quiet_NaN();
   }
 
   std::vector<ArtifactFolderReader> artifacts(const std::string& id) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "microtome/error.h"
+#include "microtome/finite.h"
 
 namespace microtome {
 
@@ -54,7 +55,17 @@ FeatureRows::FeatureRows(const ArtifactReader& activations, const std::string& l
 }
 
 at::Tensor FeatureRows::read(std::int64_t begin, std::int64_t end) const {
-  return activations_->rows(layer_, begin, end).to(at::kDouble).reshape({-1, features_});
+  const at::Tensor rows = activations_->rows(layer_, begin, end);
+  if (first_not_finite(rows)) {
+    const std::vector<std::string> all = activations_->sample_ids();
+    std::vector<std::string> ids;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto place = static_cast<std::size_t>(i);
+      ids.push_back(place < all.size() ? all[place] : std::to_string(i));
+    }
+    demand_finite(rows, ids, "the value at \"" + layer_ + "\"");
+  }
+  return rows.to(at::kDouble).reshape({-1, features_});
 }
 
 std::int64_t FeatureRows::samples_in(double bytes) const {

@@ -66,6 +66,7 @@ class ArtifactWriter {
   virtual void append(const std::string& name, const at::Tensor& rows, bool allow_nan = false) = 0;
   /// Appends the ids of the samples that appended rows belong to.
   virtual void append_ids(const std::vector<std::string>& ids) = 0;
+  /// Throws `Error` that names a metric with a number that is not finite.
   virtual void metric(Metric metric) = 0;
   virtual void view(View view) = 0;
   virtual void metadata(const std::string& key, Value value) = 0;

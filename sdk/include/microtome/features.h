@@ -23,7 +23,8 @@ class FeatureRows {
   std::int64_t rows() const { return samples_ * positions_; }
   std::int64_t features() const { return features_; }
   const std::string& layer() const { return layer_; }
-  /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64.
+  /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64. Throws `Error` that
+  /// names a sample with a NaN or an infinite value.
   at::Tensor read(std::int64_t begin, std::int64_t end) const;
   /// How many samples make a part of about `bytes`; at least 1.
   std::int64_t samples_in(double bytes) const;

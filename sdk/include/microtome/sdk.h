@@ -9,6 +9,7 @@
 #include "microtome/dataset.h"
 #include "microtome/error.h"
 #include "microtome/features.h"
+#include "microtome/finite.h"
 #include "microtome/hook_point.h"
 #include "microtome/kinds/attribution.h"
 #include "microtome/kinds/dataset_source.h"

@@ -172,7 +172,10 @@ class MemoryWriter final : public ArtifactWriter {
   void append_ids(const std::vector<std::string>& ids) override {
     output.ids.insert(output.ids.end(), ids.begin(), ids.end());
   }
-  void metric(Metric metric) override { output.metrics.push_back(std::move(metric)); }
+  void metric(Metric metric) override {
+    metric.demand_finite();
+    output.metrics.push_back(std::move(metric));
+  }
   void view(View view) override { output.views.push_back(std::move(view)); }
   void metadata(const std::string& key, Value value) override {
     output.metadata.set(key, std::move(value));
