@@ -128,6 +128,10 @@ ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
   if (!planned) return status;
   std::cout << planned->pipeline.name << ": " << planned->stages.size()
             << " stages, in this order\n";
+  for (const auto& [name, dataset] : planned->resources.datasets) {
+    if (!dataset->info().skipped.empty())
+      std::cout << "  " << skipped_text(dataset->info()) << '\n';
+  }
   const std::vector<std::size_t> groups = pass_groups(*planned);
   for (const std::size_t i : planned->order) {
     const PlannedStage& stage = planned->stages[i];

@@ -1,9 +1,12 @@
 #include "host/data/image_folder.h"
 
+#include <oneapi/tbb/parallel_for.h>
+
 #include <algorithm>
 #include <fstream>
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "host/data/image_decoder.h"
 #include "host/data/permutation.h"
@@ -47,13 +50,18 @@ class ImageFolder final : public HostDataset {
     if (params_.shuffle) {
       apply(seeded_permutation(files_.size(), static_cast<std::uint64_t>(*params_.shuffle)));
     }
-    if (params_.limit && static_cast<std::size_t>(*params_.limit) < files_.size()) {
-      files_.resize(static_cast<std::size_t>(*params_.limit));
-      if (!labels_.empty()) labels_.resize(files_.size());
+    std::size_t limit = files_.size();
+    if (params_.limit) limit = std::min(limit, static_cast<std::size_t>(*params_.limit));
+    if (params_.on_bad_sample == ImageFolderParams::OnBadSample::skip) {
+      keep_readable(limit);
+    } else {
+      std::vector<std::size_t> first(limit);
+      std::iota(first.begin(), first.end(), std::size_t{0});
+      apply(first);
     }
     info_.size = static_cast<std::int64_t>(files_.size());
     FieldInfo image{"image", at::kFloat, {}, {}, true};
-    image.shape = first_shape();
+    image.shape = read(0).fields.at("image").sizes().vec();
     image.normalised = params_.transform.normalises();
     info_.fields.push_back(std::move(image));
     if (!labels_.empty()) info_.fields.push_back({"label", at::kLong, {}, names_, false});
@@ -93,10 +101,6 @@ class ImageFolder final : public HostDataset {
                       (labels_.empty() ? "" : std::to_string(labels_[i])));
     }
     return all;
-  }
-
-  bool skips_bad_samples() const override {
-    return params_.on_bad_sample == ImageFolderParams::OnBadSample::skip;
   }
 
  private:
@@ -153,6 +157,7 @@ class ImageFolder final : public HostDataset {
     }
   }
 
+  /// Keeps these files, in this order.
   void apply(const std::vector<std::size_t>& order) {
     std::vector<std::string> files;
     std::vector<std::int64_t> labels;
@@ -164,15 +169,41 @@ class ImageFolder final : public HostDataset {
     labels_ = std::move(labels);
   }
 
-  std::vector<std::int64_t> first_shape() const {
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(files_.size()); ++i) {
-      try {
-        return read(i).fields.at("image").sizes().vec();
-      } catch (const Error&) {
-        if (!skips_bad_samples()) throw;
+  /// Leaves out the files that can't be read, before anything counts or numbers the samples.
+  /// Decodes no more than it takes to find the first `limit` good ones.
+  void keep_readable(std::size_t limit) {
+    constexpr std::size_t at_once = 256;
+    std::vector<std::size_t> good;
+    for (std::size_t begin = 0; begin < files_.size() && good.size() < limit;) {
+      const std::size_t count = std::min({at_once, limit - good.size(), files_.size() - begin});
+      std::vector<std::optional<std::string>> problems(count);
+      tbb::parallel_for(std::size_t{0}, count,
+                        [&](std::size_t i) { problems[i] = problem_of(begin + i); });
+      for (std::size_t i = 0; i < count; ++i) {
+        if (problems[i]) {
+          info_.skipped.push_back({files_[begin + i], std::move(*problems[i])});
+        } else {
+          good.push_back(begin + i);
+        }
       }
+      begin += count;
     }
-    throw Error("no image in the folder " + folder_.string() + " can be read");
+    if (good.empty())
+      throw Error("none of the " + std::to_string(files_.size()) + " images in the folder " +
+                  folder_.string() + " can be read; the first: " + info_.skipped[0].why);
+    apply(good);
+  }
+
+  /// Why a sample can't be read, if it can't.
+  std::optional<std::string> problem_of(std::size_t position) const {
+    try {
+      read(static_cast<std::int64_t>(position));
+    } catch (const Error& error) {
+      return error.what();
+    } catch (const c10::Error& error) {
+      return error.what_without_backtrace();
+    }
+    return std::nullopt;
   }
 
   ImageFolderParams params_;
@@ -202,13 +233,16 @@ void ImageFolderParams::describe(StageSpec<ImageFolderParams>& spec) {
           "counted in alphabetical order");
   spec.parameter("limit", &ImageFolderParams::limit)
       .range(1, 1e9)
-      .doc("at most so many samples, after shuffling");
+      .doc("at most so many samples, after shuffling; of those that can be read");
   spec.parameter("shuffle", &ImageFolderParams::shuffle)
       .range(0, 9e15)
       .doc("seed of a random order");
   spec.parameter("on_bad_sample", &ImageFolderParams::on_bad_sample)
       .choices({"fail", "skip"})
-      .doc("what happens when an image can't be read; the skipped are in the manifest");
+      .doc(
+          "what happens when an image can't be read; skip leaves it out from the start, so that "
+          "nothing counts it, and decodes all images once to know; the skipped are in the "
+          "manifest");
 }
 
 std::shared_ptr<HostDataset> open_image_folder(const std::string& name,

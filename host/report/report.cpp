@@ -240,6 +240,7 @@ class Page {
     std::string html = "<article class=\"stage\" id=\"" + escape(stage) + "\"><h3>" +
                        escape(stage) + " <span class=\"type\">" +
                        escape(first.at("type").as_string()) + "</span></h3>";
+    html += left_out(first);
     if (ids.size() > 1) html += curves(ids);
     for (const std::string& id : ids) {
       std::string inside;
@@ -258,6 +259,20 @@ class Page {
                                     inside + "</details>";
     }
     return html + "</article>";
+  }
+
+  /// Which samples the stage's results are not of, and why.
+  static std::string left_out(const Value& entry) {
+    const Value* skipped = entry.find("skipped_samples");
+    if (skipped == nullptr) return "";
+    const std::size_t count = skipped->as_map().size();
+    std::string html = "<details><summary>" +
+                       (count == 1 ? "1 sample is left out, as it"
+                                   : std::to_string(count) + " samples are left out, as they") +
+                       " can't be read</summary><ul>";
+    for (const auto& sample : skipped->as_map())
+      html += "<li>" + escape(sample.key) + ": " + escape(sample.value.as_string()) + "</li>";
+    return html + "</ul></details>";
   }
 
   std::string timings() const {

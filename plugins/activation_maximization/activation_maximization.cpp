@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <numeric>
 
 namespace activation_maximization {
 
@@ -196,7 +195,8 @@ void ActivationMaximization::run(Context& context) const {
     std::iota(positions.begin(), positions.end(), first);
     return data.load(positions).fields.at(field->name).to(at::kFloat);
   };
-  const at::Tensor natural = load(0, std::min(natural_images, data.info().size));
+  const at::Tensor natural =
+      load(positions_between(0, std::min(natural_images, data.info().size))).first;
   const at::Tensor colour = colour_root(natural);
   std::vector<std::int64_t> shape = model.inputs()[0].shape;
   if (shape.size() != 3) shape = natural.sizes().slice(1).vec();
@@ -209,7 +209,7 @@ void ActivationMaximization::run(Context& context) const {
   at::Tensor highest;
   {
     const at::NoGradGuard no_gradients;
-    for (std::int64_t at = 0; at < data.info().size; at += context.chunk_size()) {
+    for (const auto& positions : chunks_of(data.info().size, context.chunk_size())) {
       context.check_cancelled();
       const at::Tensor images = load(at, std::min(context.chunk_size(), data.info().size - at));
       const at::Tensor top =

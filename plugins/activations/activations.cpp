@@ -201,7 +201,7 @@ class Activations final : public StreamingStage<Nothing> {
     for (std::int64_t row = 0; row < rows; ++row) {
       // A stream a sample, so that places do not depend on chunks.
       at::Generator generator =
-          context.generator(static_cast<std::uint64_t>(chunk.batch.first + row));
+          context.generator(static_cast<std::uint64_t>(chunk.batch.position(row)));
       all.push_back(std::get<0>(at::randperm(height * width, generator).slice(0, 0, count).sort()));
     }
     return at::stack(all);

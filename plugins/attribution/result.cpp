@@ -35,7 +35,7 @@ std::vector<at::Generator> generators_of(const AttributionInput& input, std::int
   std::vector<at::Generator> generators;
   generators.reserve(static_cast<std::size_t>(rows));
   for (std::int64_t row = 0; row < rows; ++row) {
-    const std::int64_t sample = (input.batch.first + row) * streams_of_a_sample;
+    const std::int64_t sample = input.batch.position(row) * streams_of_a_sample;
     generators.push_back(
         context.generator(after_baselines + static_cast<std::uint64_t>(sample) + baseline));
   }

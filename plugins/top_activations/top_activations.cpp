@@ -98,7 +98,9 @@ void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
   at::Tensor value = chunk.recording->captured[0].cpu();
   if (value.dim() != 2 && value.dim() != 4)
     throw Error("the layer's value has rank " + std::to_string(value.dim()) + ", not 2 or 4");
-  value = value.index_select(1, index).to(at::kFloat).flatten(2);
+  value = value.index_select(1, index).to(at::kFloat);
+  demand_finite(value, chunk.batch.ids, "the value at \"" + params_.layer.text() + "\"");
+  value = value.flatten(2);
   if (value.dim() == 2) value = value.unsqueeze(2);
   const auto [largest, place] = value.max(2);  // [N, U]
   chunk.emit("samples", "activation", largest);
@@ -106,7 +108,7 @@ void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
   state.values = state.least_values = largest.t().contiguous();
   state.places = state.least_places = place.t().contiguous();
   state.samples = state.least_samples =
-      (chunk.batch.first + at::arange(largest.size(0), at::kLong)).expand_as(state.values);
+      at::tensor(chunk.batch.positions, at::kLong).expand_as(state.values);
   keep(state.values, state.samples, state.places, params_.count, true);
   keep(state.least_values, state.least_samples, state.least_places, params_.count, false);
 }
@@ -158,9 +160,10 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   if (!state.values.defined()) throw Error("no sample could be read");
   const Dataset& data = context.dataset("data");
   const Model& model = context.model("model");
-  const FieldInfo* image = data.info().images();
   const Batch first = data.load({state.samples[0][0].item<std::int64_t>()});
   const NamedTensors inputs = context.bind("model", first);
+  const FieldInfo* image = shown_images(data.info(), first, inputs);
+  if (image == nullptr) image = data.info().images();
   std::string image_input;
   for (const auto& [name, value] : inputs) {
     if (value.dim() == 4 && image_input.empty()) image_input = name;

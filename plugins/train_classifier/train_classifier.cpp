@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <tuple>
 
 namespace train_classifier {
@@ -15,12 +14,6 @@ namespace {
 
 constexpr std::uint64_t weight_stream = 0, first_epoch_stream = 1;
 constexpr std::int64_t moment_images = 256;  ///< that mean and std of the input are taken from
-
-std::vector<std::int64_t> range(std::int64_t first, std::int64_t end) {
-  std::vector<std::int64_t> positions(static_cast<std::size_t>(end - first));
-  std::iota(positions.begin(), positions.end(), first);
-  return positions;
-}
 
 /// Mean and deviation of each channel, as the model's input declares them.
 ModelInput input_of(const at::Tensor& images) {
@@ -150,7 +143,8 @@ void TrainClassifier::run(Context& context) const {
   const std::int64_t size = data.info().size;
   const std::int64_t classes = class_count(*data.info().find(params_.label));
   const ModelInput input = input_of(
-      load(data, range(0, std::min(moment_images, size)), image, params_.label, context).images);
+      load(data, positions_between(0, std::min(moment_images, size)), image, params_.label, context)
+          .images);
   const at::Tensor mean = channel_row(input.mean), deviation = channel_row(input.std);
   const at::Tensor counted = data.column(params_.label);
   if (size < 2 || counted.min().item<std::int64_t>() < 0 ||
@@ -213,9 +207,8 @@ void TrainClassifier::run(Context& context) const {
   const at::NoGradGuard no_gradients;
   std::int64_t right = 0;
   const std::int64_t count = held_out.info().size;
-  for (std::int64_t at = 0; at < count; at += params_.batch) {
-    const Samples samples = load(held_out, range(at, std::min(at + params_.batch, count)), image,
-                                 params_.label, context);
+  for (const auto& positions : chunks_of(count, params_.batch)) {
+    const Samples samples = load(held_out, positions, image, params_.label, context);
     const at::Tensor scores = network.forward((samples.images - mean) / deviation, false);
     right += (scores.argmax(1) == samples.labels).sum().item<std::int64_t>();
   }

@@ -62,7 +62,7 @@ at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at
     if (baseline.kind == Baseline::Kind::zeros) return at::zeros_like(like);
     at::Tensor noise = at::empty(like.sizes(), at::kFloat);
     for (std::int64_t row = 0; row < noise.size(0); ++row) {
-      const auto sample = static_cast<std::uint64_t>(input.batch.first + row);
+      const auto sample = static_cast<std::uint64_t>(input.batch.position(row));
       at::Generator generator = context.generator(sample * 64 + number);
       noise[row].normal_(0, baseline.amount, generator);
     }

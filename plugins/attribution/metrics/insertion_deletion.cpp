@@ -18,7 +18,7 @@ at::Tensor falling_order(const at::Tensor& relevance, const Batch& batch, const 
   at::Tensor order = at::empty(relevance.sizes(), at::kLong);
   for (std::int64_t row = 0; row < relevance.size(0); ++row) {
     at::Generator generator =
-        context.generator(tie_streams + static_cast<std::uint64_t>(batch.first + row));
+        context.generator(tie_streams + static_cast<std::uint64_t>(batch.position(row)));
     const at::Tensor shuffled = at::randperm(relevance.size(1), generator);
     const at::Tensor sorted = std::get<1>(
         relevance[row].index_select(0, shuffled).sort(/*stable=*/true, 0, /*descending=*/true));
@@ -108,7 +108,7 @@ void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) cons
   const Model& model = *chunk.model;
   const AttributionInput input{model, chunk.inputs, chunk.batch, &context.dataset("data"), nullptr};
   const HookPoint at = image_hook(model);
-  const ScoreFunction score(model, chunk.inputs, at, [&](const Recording& plain) {
+  ScoreFunction score(model, chunk.inputs, at, [&](const Recording& plain) {
     return TargetScore(params_.target, plain, chunk.batch);
   });
   const at::Tensor& images = score.value();

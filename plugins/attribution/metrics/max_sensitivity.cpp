@@ -63,7 +63,7 @@ void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {
       at::Tensor change = at::empty(value.sizes(), at::kFloat);
       for (std::int64_t row = 0; row < value.size(0); ++row) {
         at::Generator generator = context.generator(
-            own_streams + (static_cast<std::uint64_t>(chunk.batch.first + row) << 20) +
+            own_streams + (static_cast<std::uint64_t>(chunk.batch.position(row)) << 20) +
             static_cast<std::uint64_t>(draw));
         change[row].uniform_(-params_.radius, params_.radius, generator);
       }

@@ -63,7 +63,7 @@ at::Tensor random_relevance(const Batch& batch, std::int64_t places, std::int64_
   at::Tensor rows = at::empty({batch.size(), places}, at::kDouble);
   for (std::int64_t row = 0; row < batch.size(); ++row) {
     at::Generator generator =
-        context.generator(static_cast<std::uint64_t>((batch.first + row) * most_draws + draw));
+        context.generator(static_cast<std::uint64_t>(batch.position(row) * most_draws + draw));
     rows[row].normal_(0, 1, generator);
   }
   return rows;

@@ -141,9 +141,10 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
     const auto open = converged.logical_not().sum().item<std::int64_t>();
     if (open > 0) {
       context.log(LogLevel::warning,
-                  std::to_string(open) + " of samples " + std::to_string(input.batch.first) +
-                      " and on did not reach the tolerance within " +
-                      std::to_string(params_.max_steps) + " steps; they are marked in `converged`");
+                  std::to_string(open) + " of the samples \"" + input.batch.ids.front() +
+                      "\" to \"" + input.batch.ids.back() +
+                      "\" did not reach the tolerance within " + std::to_string(params_.max_steps) +
+                      " steps; they are marked in `converged`");
     }
   }
   return result;

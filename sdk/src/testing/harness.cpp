@@ -139,7 +139,7 @@ void MemoryDataset::mark_image(const std::string& field) {
 
 Batch MemoryDataset::load(const std::vector<std::int64_t>& positions) const {
   Batch batch;
-  batch.first = positions.empty() ? 0 : positions.front();
+  batch.positions = positions;
   for (const std::int64_t position : positions) {
     batch.ids.push_back(all_.ids.at(static_cast<std::size_t>(position)));
   }
@@ -322,15 +322,10 @@ class MemoryContext final : public Context {
 void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
   const Dataset& data = context.dataset(plan.read->data);
   std::unique_ptr<StageState> total = stage.begin(context);
-  for (std::int64_t first = 0, index = 0; first < data.info().size;
-       first += context.chunk_size(), ++index) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), data.info().size);
-         ++i) {
-      positions.push_back(i);
-    }
+  std::int64_t index = 0;
+  for (const auto& positions : chunks_of(data.info().size, context.chunk_size())) {
     Chunk chunk;
-    chunk.index = index;
+    chunk.index = index++;
     chunk.batch = data.load(positions);
     if (!plan.read->model.empty()) {
       chunk.model = &context.model(plan.read->model);
