@@ -97,13 +97,24 @@ std::string scatter(const Value& view, const ArtifactReader& artifact) {
   at::Tensor values = artifact.tensor(tensor_name(view));
   values = values.reshape({-1, values.size(-1)});
   if (values.size(1) < 2) throw Error("a scatter needs two columns");
-  const std::int64_t rows = values.size(0), step = (rows + most_points - 1) / most_points;
+  const std::int64_t rows = values.size(0);
+  // Chosen at random: rows at even steps may all be of one position of their samples.
+  const bool is_thinned = rows > most_points;
+  at::Tensor chosen;
+  if (is_thinned) {
+    constexpr std::uint64_t seed = 0;
+    const at::Tensor order =
+        at::randperm(rows, at::detail::createCPUGenerator(seed), at::TensorOptions(at::kLong));
+    chosen = std::get<0>(order.slice(0, 0, most_points).sort());
+  }
   const auto thin = [&](const at::Tensor& all) {
-    return step > 1 ? all.slice(0, 0, rows, step) : all;
+    return is_thinned ? all.index_select(0, chosen) : all;
   };
   Points points{numbers(thin(values.select(1, 0))), numbers(thin(values.select(1, 1))), {}, {}};
   std::string note;
-  if (step > 1) note = "<p class=\"note\">One point in " + std::to_string(step) + " is drawn.</p>";
+  if (is_thinned)
+    note = "<p class=\"note\">" + std::to_string(most_points) + " of the " + std::to_string(rows) +
+           " points are drawn, chosen at random.</p>";
   if (const std::string colour = option(view, "colour"); !colour.empty()) {
     at::Tensor groups = artifact.tensor(colour);
     groups = groups.repeat_interleave(rows / groups.numel(), 0);
@@ -194,7 +205,7 @@ constexpr const char* clipping_note =
 /// A map as it is drawn: its largest sizes are clipped, so that single places don't pale the rest.
 struct ClippedMap {
   explicit ClippedMap(const at::Tensor& map) {
-    values = at_most(map.to(at::kFloat).unsqueeze(0), most_pixels)[0];
+    values = at_most(map.to(at::kFloat).nan_to_num(0).unsqueeze(0), most_pixels)[0];
     const at::Tensor sizes = values.abs().flatten();
     const auto rank =
         static_cast<std::int64_t>(std::ceil(0.99 * static_cast<double>(sizes.numel())));

@@ -53,7 +53,8 @@ struct AttributionTotals {
   std::int64_t samples = 0;
   double delta_sum = 0, delta_max = 0;
   std::int64_t deltas = 0;
-  at::Tensor images;  ///< of the first samples, in 0..1, to look at; undefined without images
+  /// Of the first samples, C x H x W in 0..1, to look at; none where the data are no images.
+  std::vector<at::Tensor> images;
 };
 
 /// Base of the attribution stages: the author writes `attribute`, the base does ports, loop,
