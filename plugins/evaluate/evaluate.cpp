@@ -69,6 +69,7 @@ void Evaluate::batch(State& counts, Chunk& chunk, Context&) const {
   if (scores.dim() != 2)
     throw Error("the output must be N x classes, this one has rank " +
                 std::to_string(scores.dim()));
+  demand_no_nan(scores, chunk.batch.ids, "the model's output");
   const at::Tensor labels = chunk.batch.fields.at(params_.label).to(at::kLong).to(scores.device());
   const std::int64_t classes = scores.size(1);
   if (labels.max().item<std::int64_t>() >= classes || labels.min().item<std::int64_t>() < 0) {

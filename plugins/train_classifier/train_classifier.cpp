@@ -46,6 +46,7 @@ Samples load(const Dataset& data, const std::vector<std::int64_t>& positions,
     const auto end = std::min(first + part, positions.size());
     const Batch batch = data.load({positions.begin() + static_cast<std::ptrdiff_t>(first),
                                    positions.begin() + static_cast<std::ptrdiff_t>(end)});
+    demand_finite(batch.fields.at(image), batch.ids, "the image");
     loaded[static_cast<std::size_t>(i)] = {batch.fields.at(image), batch.fields.at(label)};
   });
   std::vector<at::Tensor> images, labels;
@@ -178,6 +179,9 @@ void TrainClassifier::run(Context& context) const {
       const at::AutoGradMode recording(true);
       const at::Tensor scores = network.forward((samples.images - mean) / deviation, true);
       const at::Tensor loss = at::cross_entropy_loss(scores, samples.labels);
+      if (!std::isfinite(loss.item<double>()))
+        throw Error("the loss is not finite in epoch " + std::to_string(epoch + 1) +
+                    "; take a smaller learning_rate");
       adam.zero_grad();
       loss.backward();
       adam.step();

@@ -20,7 +20,9 @@ at::Tensor background_at_hook(const AttributionInput& input, const HookPoint& at
     Pass pass;
     pass.capture = {at};
     pass.outputs = false;
-    parts.push_back(input.model.run(context.bind("model", data.load(positions)), pass).captured[0]);
+    const Batch batch = data.load(positions);
+    parts.push_back(input.model.run(context.bind("model", batch), pass).captured[0]);
+    demand_finite(parts.back(), batch.ids, "the value at \"" + at.text() + "\" on the background");
   }
   if (parts.empty()) throw Error("the background has no samples");
   at::Tensor background = at::cat(parts);

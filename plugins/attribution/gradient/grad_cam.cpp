@@ -119,7 +119,7 @@ Attributions ScoreCam::attribute(const AttributionInput& input, Context& context
   pass.outputs = false;
   const at::Tensor value = input.model.run(input.inputs, pass).captured[0];
   const at::Tensor plain = score.clean_scores();
-  const at::Tensor empty = score.scores(at::zeros_like(image));
+  const at::Tensor empty = score.scores(at::zeros_like(image), {}, "the image of zeros");
   std::vector<at::Tensor> rises;
   for (std::int64_t channel = 0; channel < value.size(1); ++channel) {
     context.check_cancelled();

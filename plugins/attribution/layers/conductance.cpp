@@ -68,7 +68,8 @@ Attributions over_baselines(const Baselines& baselines, const ScoreFunction& sco
     total = total.defined() ? total + values : values;
     if (!complete) continue;
     const at::Tensor missed =
-        row_sums(values) - (scores - score.scores(start)).to(at::kDouble) * share;
+        row_sums(values) -
+        (scores - score.scores(start, {}, baseline_words)).to(at::kDouble) * share;
     delta = delta.defined() ? delta + missed : missed;
   }
   Attributions result = attributions(score, scores, total);

@@ -87,6 +87,7 @@ void Infidelity::batch(State& state, Chunk& chunk, Context& context) const {
   ScoreFunction score(*chunk.model, chunk.inputs, params_.at, [&](const Recording& plain) {
     return TargetScore(params_.target, plain, chunk.batch);
   });
+  score.name_samples(chunk.batch.ids);
   const at::Tensor& value = score.value();
   const Compared compared = Compared::of(context);
   std::vector<at::Tensor> attributions;

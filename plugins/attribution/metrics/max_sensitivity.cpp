@@ -45,7 +45,9 @@ void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {
   const TargetScore target = method.target_score(plain, context);
   const auto attributed = [&](const NamedTensors& inputs) {
     const AttributionInput input{*chunk.model, inputs, chunk.batch, plain.data, &target};
-    return method.attribute(input, context).values.to(at::kDouble).flatten(1);
+    const at::Tensor values = method.attribute(input, context).values.to(at::kDouble).flatten(1);
+    demand_finite(values, chunk.batch.ids, "the attribution");
+    return values;
   };
   const auto norm = [](const at::Tensor& rows) { return rows.square().sum(1).sqrt(); };
   const at::Tensor values = attributed(chunk.inputs);

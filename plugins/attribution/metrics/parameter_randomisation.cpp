@@ -123,6 +123,9 @@ void ParameterRandomisation::batch(State& state, Chunk& chunk, Context& context)
   const auto attributed = [&](const Model& model) {
     const AttributionInput input{model, chunk.inputs, chunk.batch, plain.data, &target};
     const at::Tensor values = method.attribute(input, context).values;
+    demand_finite(
+        values, chunk.batch.ids,
+        &model == &trained ? "the attribution" : "the attribution of the network drawn anew");
     Map map{by_second_moment(relevance_of(values, params_.over))};
     if (values.dim() == 4) map.height = values.size(2), map.width = values.size(3);
     return map;

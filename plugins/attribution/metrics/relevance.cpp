@@ -51,9 +51,10 @@ at::Tensor Compared::rows(std::size_t number, const std::vector<std::string>& id
   } catch (const Error& error) {
     throw Error("attributions \"" + names[number] + "\": " + error.what());
   }
-  if (const auto row = row_not_finite(values))
-    throw Error("attributions \"" + names[number] + "\" of sample \"" + ids.at(*row) +
-                "\" hold a NaN or an infinite value");
+  if (const auto found = first_not_finite(values))
+    throw Error("attributions \"" + names[number] + "\" of sample \"" +
+                ids.at(static_cast<std::size_t>(found->place[0])) +
+                "\" hold a NaN or an infinite value (" + found->text(1) + ")");
   return values;
 }
 

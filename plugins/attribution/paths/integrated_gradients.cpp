@@ -118,7 +118,8 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
     const at::Tensor& end = score_of.value();
     const StraightPath path{score_of, baselines().at_hook(input, common().at, i, end, context),
                             end};
-    const at::Tensor difference = score - score_of.scores(path.start).to(at::kDouble);
+    const at::Tensor difference =
+        score - score_of.scores(path.start, {}, baseline_words).to(at::kDouble);
     const auto* fixed = std::get_if<std::int64_t>(&params_.steps);
     const Integral integral = fixed != nullptr
                                   ? integrate(path, params_.rule, *fixed, difference, context)

@@ -82,7 +82,7 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
   for (std::size_t number = 0; number < baselines().size(); ++number) {
     const at::Tensor start = baselines().at_hook(input, common().at, number, end, context);
     const at::Tensor step = end - start;
-    baseline_scores += score.scores(start).to(at::kDouble) * share;
+    baseline_scores += score.scores(start, {}, baseline_words).to(at::kDouble) * share;
     // Sums over the elements of each group.
     const auto by_group = [&](const at::Tensor& elements) {
       const at::Tensor index = groups->index.expand_as(elements).flatten(1).to(elements.device());

@@ -195,7 +195,7 @@ Attributions PathIntegratedGradients::attribute(const AttributionInput& input,
       start = along(0);
       integral = path_integral(score, along, params_.steps, check);
     }
-    const at::Tensor at_start = score.scores(start).to(at::kDouble);
+    const at::Tensor at_start = score.scores(start, {}, baseline_words).to(at::kDouble);
     const auto share = 1 / static_cast<double>(count);
     values = i == 0 ? integral * share : values + integral * share;
     baseline_scores = i == 0 ? at_start * share : baseline_scores + at_start * share;
