@@ -44,8 +44,8 @@ Parts parts_of_output(const BackwardCall& call, std::int64_t samples) {
     parts.positive = at::zeros_like(output.sample);
     parts.negative = at::zeros_like(output.sample);
     for (const std::size_t i : recorded_arguments(call)) {
-      const at::Tensor term = pair_of(call, call.arguments[i].toTensor(), samples).difference() *
-                              addend_factor(call, i);
+      const Pair addend = pair_of(call, call.arguments[i].toTensor(), samples).bounded();
+      const at::Tensor term = addend.difference() * addend_factor(call, i);
       parts.positive = parts.positive + term.clamp_min(0);
       parts.negative = parts.negative + term.clamp_max(0);
     }
@@ -64,7 +64,7 @@ Parts parts_of_output(const BackwardCall& call, std::int64_t samples) {
 }
 
 std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t samples) {
-  const Pair input = pair_of(call, call.arguments[0].toTensor(), samples);
+  const Pair input = pair_of(call, call.arguments[0].toTensor(), samples).bounded();
   const Pair arriving = pair_of(call, call.output_gradients[0], samples);
   const BackwardCall* producer = call.producer(0);
   const bool split =
@@ -79,7 +79,7 @@ std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t sampl
   std::vector<c10::IValue> arguments = call.arguments;
   const auto values_at = [&](const at::Tensor& first, const at::Tensor& second) {
     arguments[0] = at::cat({first, second});
-    return pair_of(call, call.call(arguments).at(0), samples);
+    return pair_of(call, call.call(arguments).at(0), samples).bounded();
   };
   const at::Tensor& origin = input.reference;
   const Pair alone = values_at(origin + parts.positive, origin + parts.negative);
@@ -92,8 +92,10 @@ std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t sampl
   const at::Tensor slope =
       pull_back(call, arguments, {0}, at::ones_like(call.outputs[0]))[0].narrow(0, 0,
                                                                                 origin.size(0));
-  const at::Tensor positive = arriving.sample * ratio(of_positive, parts.positive, slope);
-  const at::Tensor negative = arriving.reference * ratio(of_negative, parts.negative, slope);
+  const at::Tensor positive =
+      arriving.sample * multiplier(of_positive, parts.positive, slope, ends.reference);
+  const at::Tensor negative =
+      arriving.reference * multiplier(of_negative, parts.negative, slope, ends.reference);
   std::vector<at::Tensor> result = no_gradients(call);
   result[0] = split ? at::cat({positive, negative})
                     : both(at::where(input.difference() > 0, positive, negative));
