@@ -35,7 +35,7 @@ class Report:
     outputs: float = 0.0
     gradients: float = 0.0
     batches: list = dataclasses.field(default_factory=list)  # numbers of samples that were compared
-    lost: list = dataclasses.field(default_factory=list)  # modules that ran and have no hook point in the file
+    lost: list = dataclasses.field(default_factory=list)  # modules that the file does not call, so without hook point
     notes: list = dataclasses.field(default_factory=list)
 
 
@@ -88,7 +88,7 @@ def export_model(net, example, name, mean=None, std=None, *, form="trace", verif
             raise ValueError(f"the network itself fails on the example: {_first_line(error)}") from error
         module = _trace(call) if form == "trace" else _script(net)
         try:
-            module.save(str(files[0]))
+            _save(module, files[0])
             if verify:
                 _verify(files[0], call, form, report)
             _write_declaration(files[1], target.name, call.inputs, mean, std)
@@ -135,14 +135,14 @@ class _Call:
         self.net, self.forward, self.arguments, self.report = net, net.forward, arguments, report
         self.inputs = {key: value.detach() for key, value in arguments.items() if torch.is_tensor(value)}
         self.constants = {key: value for key, value in arguments.items() if key not in self.inputs}
-        if not self.inputs:
-            raise ValueError("the example holds no tensor")
         for key, value in self.constants.items():
             if any(True for _ in _flatten(value, key, [])):
                 raise ValueError(
                     f"the argument {key!r} is a {type(value).__name__} of tensors, and a model's inputs are single "
                     "tensors; wrap the network in a module that takes them one by one"
                 )
+        if not self.inputs:
+            raise ValueError("the example holds no tensor")
         for key, value in [*self.inputs.items(), *net.named_parameters(), *net.named_buffers()]:
             if value.device.type != "cpu":
                 raise ValueError(f"{key} is on {value.device}, which the file would keep; export on the CPU: net.cpu()")
@@ -266,6 +266,19 @@ def _script(net):
         raise ValueError(f'torch.jit.script can\'t compile the network; trace it (form="trace"): {reason}') from error
 
 
+def _save(module, file):
+    try:
+        module.save(str(file))
+    except RuntimeError as error:
+        function = re.search(r"Python function call '(\w+)'", str(error))
+        if not function:
+            raise
+        raise ValueError(
+            f"{function[1]} is a torch.autograd.Function, Python code that no file can hold; write it with PyTorch's "
+            "operators, or leave it out where only its derivative is its own"
+        ) from error
+
+
 def _first_line(error):
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__
@@ -387,27 +400,20 @@ def _verify(file, call, form, report):
         f"by {report.outputs:.2g} of the largest, gradients by {report.gradients:.2g}"
     )
     if not _is_compiled(call.net):
-        report.lost = _lost(call, loaded)
+        report.lost = _lost(call.net, loaded)
     if report.lost:
-        report.notes.append(f"modules that ran and have no hook point in the file: {', '.join(report.lost)}")
+        report.notes.append(f"no hook point, as the network does not call them here: {', '.join(report.lost)}")
 
 
-def _lost(call, loaded):
-    """Modules that compute something, and that the file does not call."""
-    ran, handles = set(), []
-    for module in call.net.modules():
-        handles.append(module.register_forward_hook(lambda module, inputs, output: ran.add(module)))
-    try:
-        call.outputs()
-    finally:
-        for handle in handles:
-            handle.remove()
+def _lost(net, loaded):
+    """Modules that the file does not call."""
     names = {}
-    for name, module in call.net.named_modules(remove_duplicate=False):
-        names.setdefault(module, []).append(name)
+    for name, module in net.named_modules(remove_duplicate=False):
+        if not isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict)):
+            names.setdefault(module, []).append(name)
     called = {""}
     _calls(loaded._c, "forward", "", called)
-    return [all_names[0] for module, all_names in names.items() if module in ran and not called.intersection(all_names)]
+    return [aliases[0] for aliases in names.values() if not called.intersection(aliases)]
 
 
 def _calls(module, method, path, called):
