@@ -27,6 +27,18 @@ _TYPES = {
 # How far the file may be from the network, of the largest value.
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
+# Why a trace differs.
+_HINTS = {
+    "outputs": (
+        "; tracing took numbers from the example that depend on it, such as its number of samples "
+        '(in forward, take them from x.shape), or a branch (export with form="script")'
+    ),
+    "gradients": (
+        "; a trace does not keep blocks under torch.no_grad() "
+        '(in forward, call detach() on what they give, or export with form="script")'
+    ),
+}
+
 
 @dataclasses.dataclass
 class Report:
@@ -86,7 +98,7 @@ def export_model(net, example, name, mean=None, std=None, *, form="trace", verif
             expected = call.outputs()
         except Exception as error:  # the network's own, of any kind
             raise ValueError(f"the network itself fails on the example: {_first_line(error)}") from error
-        module = _trace(call) if form == "trace" else _script(net)
+        module = _trace(call) if form == "trace" else _script(call)
         try:
             _save(module, files[0])
             if verify:
@@ -108,7 +120,7 @@ def export_model(net, example, name, mean=None, std=None, *, form="trace", verif
 def _arguments(net, example):
     """All arguments by name, in the order in which `forward` has them."""
     if isinstance(net, torch.jit.ScriptModule):
-        kinds = dict.fromkeys(_input_names(net), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        kinds = dict.fromkeys(_input_names(net, None), inspect.Parameter.POSITIONAL_OR_KEYWORD)
     else:
         kinds = {key: parameter.kind for key, parameter in inspect.signature(net.forward).parameters.items()}
     if isinstance(example, collections.abc.Mapping):
@@ -146,12 +158,9 @@ class _Call:
         for key, value in [*self.inputs.items(), *net.named_parameters(), *net.named_buffers()]:
             if value.device.type != "cpu":
                 raise ValueError(f"{key} is on {value.device}, which the file would keep; export on the CPU: net.cpu()")
-        kept = [f"{key}={value!r}" for key, value in self.constants.items() if value is not None]
-        if kept:
-            report.notes.append("constant in the file: " + ", ".join(kept))
-        kinds = [parameter.kind for parameter in inspect.signature(net.forward).parameters.values()]
+        kinds = [] if _is_compiled(net) else [p.kind for p in inspect.signature(net.forward).parameters.values()]
         # A forward(*inputs) takes no names.
-        self.by_position = kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL and not _is_compiled(net)
+        self.by_position = kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL
 
     def _run(self, function, tensors):
         # Clones: some networks write into what they are given.
@@ -240,6 +249,9 @@ def _trace(call):
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     forward.__signature__ = inspect.Signature([inspect.Parameter(key, kind) for key in call.inputs])
     own = call.net.__dict__.get("forward")
+    kept = [f"{key}={value!r}" for key, value in call.constants.items() if value is not None]
+    if kept:
+        call.report.notes.append("constant in the file: " + ", ".join(kept))
     call.net.forward = forward
     try:
         with warnings.catch_warnings():
@@ -258,7 +270,15 @@ def _is_compiled(net):
     return isinstance(net, torch.jit.ScriptModule)
 
 
-def _script(net):
+def _script(call):
+    net = call.net
+    parameters = {} if _is_compiled(net) else inspect.signature(net.forward).parameters
+    for key, value in call.constants.items():
+        if value is not None and (key not in parameters or parameters[key].default != value):
+            raise ValueError(
+                f"a scripted network keeps its argument {key!r}, and {value!r} is not its default; wrap the network in "
+                'a module that passes it, or trace it (form="trace")'
+            )
     try:
         return net if _is_compiled(net) else torch.jit.script(net)
     except Exception as error:  # torch.jit.script raises errors of many kinds
@@ -284,9 +304,10 @@ def _first_line(error):
     return lines[0].strip() if lines else type(error).__name__
 
 
-def _input_names(module):
-    graph = module._c._get_method("forward").graph
-    return [re.sub(r"\.\d+$", "", value.debugName()) for value in list(graph.inputs())[1:]]
+def _input_names(module, kinds=("Tensor", "Optional[Tensor]")):
+    """Of a compiled module, the arguments of `forward` that are of these types."""
+    values = list(module._c._get_method("forward").graph.inputs())[1:]
+    return [re.sub(r"\.\d+$", "", v.debugName()) for v in values if not kinds or v.type().annotation_str in kinds]
 
 
 def _another_batch(inputs):
@@ -369,24 +390,21 @@ def _verify(file, call, form, report):
                 "called twice on the same samples, the network gives different outputs: something is random, or "
                 "changes, in evaluation mode too"
             )
-        hint = ""
-        if form == "trace":
-            hint = (
-                "; tracing took numbers from the example that depend on it, such as its number of samples "
-                '(in forward, take them from x.shape), or a branch (export with form="script")'
-            )
+        hints = _HINTS if form == "trace" else {"outputs": "", "gradients": ""}
         try:
             with torch.jit.optimized_execution(False):
                 outputs, gradients = _gradients(from_file, batch)
         except Exception as error:  # LibTorch's, of any kind
-            raise ValueError(f"the file fails on {samples} samples{hint}: {_first_line(error)}") from error
+            raise ValueError(f"the file fails on {samples} samples{hints['outputs']}: {_first_line(error)}") from error
         for what, found, right, allowed in (
             ("outputs", outputs, expected, tolerance),
             ("gradients", gradients, wanted, 10 * tolerance),
         ):
             off = _relative(found, right) if set(found) == set(right) else float("inf")
             if not off <= allowed:
-                raise ValueError(f"on {samples} samples the file's {what} are off by {off:.2g} of the largest{hint}")
+                raise ValueError(
+                    f"on {samples} samples the file's {what} are off by {off:.2g} of the largest{hints[what]}"
+                )
             setattr(report, what, max(getattr(report, what), off))
         shapes.append({key: value.shape for key, value in outputs.items()})
         report.batches.append(samples)

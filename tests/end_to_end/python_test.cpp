@@ -172,7 +172,7 @@ class Net(nn.Module):
 net = Net()
 example = {"mask": torch.rand(2, 6) < 0.5, "tokens": torch.randint(0, 20, (2, 6)), "doubled": True}
 report = export_model(net, example, "text")
-assert report.notes == ["constant in the file: doubled=True", "outputs that are not tensors are left out: steps (int)"], report
+assert report.notes == ["outputs that are not tensors are left out: steps (int)", "constant in the file: doubled=True"], report
 given = torch.jit.load("text.pt")(tokens=example["tokens"], mask=example["mask"])
 assert list(given) == ["logits", "hidden.0", "hidden.1.0"], list(given)
 assert torch.equal(given["logits"], net.eval()(**example)["logits"])
@@ -207,6 +207,7 @@ for kind in (torch.float64, torch.bfloat16):
 TEST_F(Exporter, AFileThatIsNotTheNetworkIsRefusedWithTheReason) {
   EXPECT_TRUE(runs(R"py(
 import pathlib
+from typing import Optional
 from export_model import export_model
 
 def refused(net, example, *words, **more):
@@ -229,6 +230,13 @@ class Branch(nn.Module):
         return x * 2 if x.shape[0] == 2 else -x
 refused(Branch(), torch.rand(2, 4), "on 3 samples", "a branch")
 
+class Block(nn.Module):
+    def forward(self, x):
+        with torch.no_grad():
+            gate = torch.sigmoid(x)
+        return x * gate
+refused(Block(), torch.rand(2, 4), "gradients are off by", "torch.no_grad()")
+
 class Random(nn.Module):
     def forward(self, x):
         return nn.functional.dropout(x, 0.5)
@@ -250,6 +258,12 @@ class Several(nn.Module):
     def forward(self, images):
         return images[0] + images[1]
 refused(Several(), {"images": [torch.rand(2, 4), torch.rand(2, 4)]}, "'images' is a list of tensors", "wrap the network")
+class Flag(nn.Module):
+    def forward(self, x, doubled: bool = False, mask: Optional[torch.Tensor] = None):
+        return x * 2 if doubled else x
+refused(Flag(), {"x": torch.rand(2, 4), "doubled": True}, "keeps its argument 'doubled'", form="script")
+export_model(Flag(), {"x": torch.rand(2, 4), "doubled": False, "mask": None}, "flag", form="script")
+export_model(torch.jit.load("flag.pt"), torch.rand(2, 4), "again")
 refused(nn.Linear(4, 3), torch.rand(2, 5), "the network itself fails on the example")
 refused(nn.Linear(4, 3), {"y": torch.rand(2, 4)}, "no argument 'y'; it has input")
 refused(nn.Linear(4, 3), torch.rand(2, 4), "go together", mean=[0.5])

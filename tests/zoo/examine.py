@@ -143,13 +143,11 @@ class Examination:
             values = getattr(call, hook.side)
             index = hook.index or 0
             unsure = len(values) > 1 or hook.index is not None or several or self.has_more_inputs(hook)
-            if self.form == "traced" and unsure:
+            if several or (self.form == "traced" and unsure):
                 if hook.side == "outputs":
                     yield call, None
             elif index < len(values):
                 yield call, index
-            if several:
-                return
 
     def has_more_inputs(self, hook):
         """Whether the trace gives the call more than its module got, such as a weight that two modules share."""

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Optional
 
 import torch
 from torch import nn
@@ -139,7 +140,7 @@ class Encoder(nn.Module):
         if not self.batch_first:
             x = x.permute(1, 0, 2)
         length = x.shape[1] if self.batch_first else x.shape[0]
-        allowed = None
+        allowed: Optional[torch.Tensor] = None
         if self.causal:
             allowed = torch.triu(torch.full((length, length), float("-inf"), device=x.device), diagonal=1)
         x = self.encoder(x, allowed)
