@@ -258,8 +258,11 @@ def _trace(call):
             # Whether sizes became constants is tried with another number of samples.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             return torch.jit.trace(call.net, tuple(call.inputs.values()), strict=False, check_trace=False)
-    except RuntimeError as error:
-        raise ValueError(f"the network can't be traced: {_first_line(error)}") from error
+    except Exception as error:  # the network's own, of any kind
+        reason = _first_line(error)
+        if "not Tensor" in reason:
+            reason += " (while a network is traced its sizes are tensors: int(x.shape[-1]))"
+        raise ValueError(f'the network can\'t be traced; change it, or export with form="script": {reason}') from error
     finally:
         del call.net.forward
         if own is not None:
@@ -402,9 +405,10 @@ def _verify(file, call, form, report):
         ):
             off = _relative(found, right) if set(found) == set(right) else float("inf")
             if not off <= allowed:
-                raise ValueError(
-                    f"on {samples} samples the file's {what} are off by {off:.2g} of the largest{hints[what]}"
+                much = (
+                    "differ in number, shape or NaNs" if off == float("inf") else f"are off by {off:.2g} of the largest"
                 )
+                raise ValueError(f"on {samples} samples the file's {what} {much}{hints[what]}")
             setattr(report, what, max(getattr(report, what), off))
         shapes.append({key: value.shape for key, value in outputs.items()})
         report.batches.append(samples)

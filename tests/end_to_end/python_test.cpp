@@ -237,6 +237,11 @@ class Block(nn.Module):
         return x * gate
 refused(Block(), torch.rand(2, 4), "gradients are off by", "torch.no_grad()")
 
+class Sizes(nn.Module):
+    def forward(self, x):
+        return nn.functional.avg_pool1d(x, x.shape[-1])
+refused(Sizes(), torch.rand(2, 4, 6), "can't be traced", "int(x.shape[-1])")
+
 class Random(nn.Module):
     def forward(self, x):
         return nn.functional.dropout(x, 0.5)
