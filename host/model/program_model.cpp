@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "host/model/affine_prefix.h"
+#include "host/model/gradient_layout.h"
 
 namespace microtome::host {
 namespace {
@@ -37,6 +38,7 @@ ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, 
     find_last_uses(program_);
   }
   move_to(program_, device_);
+  lay_out_gradients(program_);
   collect_nodes(program_.body, graph_);
   index_ = ProgramIndex(program_);
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
