@@ -368,6 +368,16 @@ def _gradients(function, inputs):
     return outputs, {key: value for key, value in zip(wanted, gradients) if value is not None}
 
 
+class GradientLayout(torch.overrides.TorchFunctionMode):
+    """PyTorch 1.13 goes back wrongly through a GELU whose gradient lies otherwise in memory than its result."""
+
+    def __torch_function__(self, function, types, arguments=(), more=None):
+        result = function(*arguments, **(more or {}))
+        if getattr(function, "__name__", "") == "gelu" and result.requires_grad:
+            result.register_hook(lambda gradient: gradient.contiguous())
+        return result
+
+
 def _verify(file, call, form, report):
     """Compares the file with the network, on the example and on another batch."""
     loaded = torch.jit.load(str(file))
@@ -384,7 +394,8 @@ def _verify(file, call, form, report):
         first = next(iter(batch.values()))
         samples = first.shape[0] if first.dim() else 1
         try:
-            expected, wanted = _gradients(call.outputs, batch)
+            with GradientLayout():
+                expected, wanted = _gradients(call.outputs, batch)
         except Exception as error:  # the network's own, of any kind
             report.notes.append(f"the network itself does not take {samples} samples: {_first_line(error)}")
             continue
@@ -404,6 +415,13 @@ def _verify(file, call, form, report):
             ("gradients", gradients, wanted, 10 * tolerance),
         ):
             off = _relative(found, right) if set(found) == set(right) else float("inf")
+            if what == "gradients" and off > allowed and "aten::gelu" in str(loaded.inlined_graph):
+                plain = _gradients(call.outputs, batch)[1]
+                if _relative(plain, right) > allowed:
+                    report.notes.append(
+                        f"gradients were not compared: PyTorch {torch.__version__}'s own are wrong behind a GELU"
+                    )
+                    continue
             if not off <= allowed:
                 much = (
                     "differ in number, shape or NaNs" if off == float("inf") else f"are off by {off:.2g} of the largest"

@@ -6,6 +6,8 @@ import contextlib
 import numpy
 import torch
 
+from export_model import GradientLayout
+
 
 def leaves(value):
     """Tensors in a value, in order."""
@@ -163,7 +165,7 @@ class Score:
 def input_gradient(reference, score, name):
     inputs = dict(reference.inputs)
     inputs[name] = inputs[name].detach().clone().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), GradientLayout():
         total = score.of(leaves(reference.module(**inputs))).sum()
         (gradient,) = torch.autograd.grad(total, [inputs[name]], allow_unused=True)
     return torch.zeros_like(inputs[name]) if gradient is None else gradient
@@ -183,7 +185,7 @@ def place_gradient(reference, score, place, value=None):
         kept.append(leaf)
         return leaf.clone()  # what is written into in place is the clone
 
-    with torch.enable_grad(), place.hooked(change):
+    with torch.enable_grad(), GradientLayout(), place.hooked(change):
         total = score.of(leaves(reference.module(**reference.inputs))).sum()
         if not total.requires_grad:
             return torch.zeros_like(kept[0])

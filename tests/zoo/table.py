@@ -48,8 +48,9 @@ def plain(reason):
     text = reason.replace("net.pt: ", "")
     text = re.sub(r"\bzoo\.yaml(:\d+:\d+)?: ", "", text)
     text = re.sub(r"(layers|values|gradient|by_input|by_value|integrated|ablated): (error: )?", "", text)
-    text = re.sub(r"\(code/__torch__/[^)]*\)", "", text)
-    text = re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+    text = re.sub(r"compile the network; trace it \(form=.trace.\):", "compile it:", text)
+    text = re.sub(r" ?\(code/__torch__/[^)]*\)", "", text)
+    text = re.sub(r"\s+", " ", text).replace("|", "\\|").strip(" :")
     return text if len(text) <= 240 else text[:240].rsplit(" ", 1)[0] + " ..."
 
 
@@ -57,11 +58,9 @@ def cell(verdict):
     if verdict is None:
         return ""
     if verdict["result"] == "right":
-        note = ""
-        for said in verdict["notes"]:
-            if said.startswith("compared in double"):
-                note = ", in double"
-        return f"right, {verdict['compared']} values{note}"
+        double = any(note.startswith("compared in double") for note in verdict["notes"])
+        lost = f"; no hook point at {', '.join(verdict['lost'])}" if verdict["lost"] else ""
+        return f"right, {verdict['compared']} values{', in double' if double else ''}{plain(lost)}"
     return f"{verdict['result']}: {plain(verdict['reason'])}"
 
 
