@@ -295,14 +295,15 @@ class Examination:
             self.check(f"gradient by {key}", found, expected, GRADIENT_TOLERANCE)
             return
         hook, place, call, leaf = self.places[0 if name == "integrated" else int(name.rsplit("_", 1)[1])]
+        scale = 0.0
         if name == "integrated":
-            expected = eager.integrated_gradients(self.reference, self.score, place, STEPS)
+            expected, size = eager.integrated_gradients(self.reference, self.score, place, STEPS)
+            scale = 1e-3 * size
         else:
             expected = eager.place_gradient(self.reference, self.score, place)
         what = "integrated gradients" if name == "integrated" else "gradient"
-        self.check(
-            f"{what} by {hook.name}", found, self.reference.rows(call, "outputs", leaf, expected), GRADIENT_TOLERANCE
-        )
+        rows = self.reference.rows(call, "outputs", leaf, expected)
+        self.check(f"{what} by {hook.name}", found, rows, GRADIENT_TOLERANCE, scale)
 
     def check(self, what, found, expected, tolerances, scale=0.0):
         """`found` must be one of the expected arrangements; `scale` is a size below which differences do not count."""

@@ -210,7 +210,9 @@ def value_at(reference, place, inputs):
 def integrated_gradients(reference, score, place, steps):
     """Along the straight line at the place, from its value at zeros, by Gauss-Legendre's rule.
 
-    Of tokens there is no zero: where all inputs are tokens the line begins at a value of zero.
+    Of tokens there is no zero: where all inputs are tokens the line begins at a value of zero. Also returns how large
+    attributions would be if the line went from zero: where the value hardly depends on the input they are the small
+    difference of large numbers, and no better known than these.
     """
     end = value_at(reference, place, reference.inputs)
     floating = [key for key, value in reference.inputs.items() if value.is_floating_point()]
@@ -221,7 +223,7 @@ def integrated_gradients(reference, score, place, steps):
     for node, weight in zip((nodes + 1) / 2, weights / 2):
         value = start + float(node) * (end - start)
         total += float(weight) * place_gradient(reference, score, place, value).double()
-    return total * (end - start).double()
+    return total * (end - start).double(), (total.abs().max() * end.abs().max()).item()
 
 
 def ablation(reference, score, place):

@@ -75,4 +75,7 @@ def write(file, networks, verdicts):
                 name = network.name + (f" ({network.note})" if network.note else "")
                 lines.append(f"| {name} | {cell(forms[0])} | {cell(forms[1])} |")
         lines.append("")
+    untried = [n.name for n in networks if not any((n.name, form) in found for form in n.forms)]
+    if untried:
+        lines += ["## Not tried yet", "", ", ".join(untried)]
     file.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
