@@ -275,6 +275,29 @@ refused(nn.Linear(4, 3), torch.rand(2, 4), "go together", mean=[0.5])
 )py"));
 }
 
+TEST_F(Exporter, IsNotMisledByPyTorchsOwnWrongGradientBehindAGelu) {
+  EXPECT_TRUE(runs(R"py(
+from export_model import GradientLayout, export_model
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.g, self.n, self.f = nn.Conv1d(4, 8, 3), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)
+    def forward(self, x):
+        return self.f(self.n(self.g(self.c(x)).transpose(1, 2)).mean(1))
+torch.manual_seed(0)
+net = Net()
+x = torch.randn(3, 4, 41)
+report = export_model(net, x, "net")
+assert report.batches == [3, 4] and report.outputs < 1e-5, report
+def gradient(kind):
+    y = x.to(kind).requires_grad_()
+    return torch.autograd.grad(net.to(kind)(y).square().sum(), y)[0]
+right = gradient(torch.float64)
+with GradientLayout():
+    assert (gradient(torch.float32) - right).abs().max() < 1e-4 * right.abs().max()
+)py"));
+}
+
 TEST_F(Exporter, NamesTheModulesThatHaveNoHookPoint) {
   EXPECT_TRUE(runs(R"py(
 from export_model import export_model
