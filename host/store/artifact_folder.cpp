@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "host/model/torchscript/module_file.h"
-#include "host/support/file_name.h"
 #include "host/support/hash.h"
 
 namespace microtome::host {
@@ -12,7 +11,20 @@ namespace microtome::host {
 namespace fs = std::filesystem;
 
 std::string tensor_file_name(const std::string& name) {
-  return safe_file_name(name) + ".safetensors";
+  std::string safe;
+  for (const char c : name) {
+    const bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
+    constexpr char digits[] = "0123456789abcdef";
+    if (plain) {
+      safe += c;
+    } else {
+      safe += '%';
+      safe += digits[static_cast<unsigned char>(c) >> 4];
+      safe += digits[static_cast<unsigned char>(c) & 15];
+    }
+  }
+  return safe + ".safetensors";
 }
 
 ArtifactFolderWriter::ArtifactFolderWriter(fs::path folder, std::string kind)
