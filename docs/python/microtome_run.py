@@ -5,6 +5,9 @@
     run["ig"]["attributions"]          # array, rows in the order of run["ig"].ids
     run["ig"].metrics                  # {name: {"value": ..., "interval": {...}, ...}}
     run["probe[layer=layer1]"]["confusion"]
+
+Arrays have the types that the program wrote; bfloat16, which numpy lacks, is read as float32, without loss. An id that is
+not UTF-8 is what `os.fsdecode` makes of its bytes, so `open(os.path.join(folder, id))` finds the file.
 """
 
 import json
@@ -14,7 +17,8 @@ import struct
 import numpy
 
 _TYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }
 
 
@@ -29,10 +33,13 @@ def read_safetensors(file):
         if name == "__metadata__":
             continue
         begin, end = about["data_offsets"]
+        if about["dtype"] not in _TYPES:
+            raise TypeError(f"{file}: {name!r} has the type {about['dtype']}, which numpy does not know")
         kind = numpy.dtype(_TYPES[about["dtype"]])
-        tensors[name] = numpy.fromfile(
-            file, kind, (end - begin) // kind.itemsize, offset=start + begin
-        ).reshape(about["shape"])
+        values = numpy.fromfile(file, kind, (end - begin) // kind.itemsize, offset=start + begin)
+        if about["dtype"] == "BF16":  # the upper half of a float32
+            values = (values.astype("<u4") << 16).view("<f4")
+        tensors[name] = values.reshape(about["shape"])
     return tensors
 
 
@@ -64,7 +71,7 @@ class Artifact:
         if "ids.offsets" not in self._about["tensors"]:
             return []
         offsets, text = self["ids.offsets"], self["ids.bytes"].tobytes()
-        return [text[a:b].decode("utf-8") for a, b in zip(offsets[:-1], offsets[1:])]
+        return [text[a:b].decode("utf-8", "surrogateescape") for a, b in zip(offsets[:-1], offsets[1:])]
 
 
 class Stage:

@@ -6,13 +6,16 @@
 #include <thread>
 
 #include "host/cli/commands.h"
+#include "host/model/example_inputs.h"
 #include "host/model/program_model.h"
 #include "host/model/torchscript/loader.h"
+#include "host/pipeline/model_inputs.h"
 #include "host/pipeline/resources.h"
 #include "host/pipeline/schema.h"
 #include "host/run/fingerprint.h"
 #include "host/store/safetensors.h"
 #include "host/store/store.h"
+#include "host/support/element_type.h"
 
 namespace microtome::host {
 namespace {
@@ -60,21 +63,26 @@ void describe_stage(const StageDescription& stage) {
   for (const ParameterDescription& parameter : stage.parameters) describe_parameter(parameter);
 }
 
-/// `x=1x3x32x32` or `tokens=1x3:int64`.
-std::pair<std::string, at::Tensor> example_input(const std::string& text) {
+/// What `--input` says: `x=1x3x32x32`, or with a type, `tokens=1x3:int64`.
+struct SaidInput {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::optional<at::ScalarType> type;
+};
+
+SaidInput read_said_input(const std::string& text) {
   const auto equals = text.find('=');
   if (equals == std::string::npos)
     throw Error("--input: expected name=1x3x32x32, found \"" + text + "\"");
+  SaidInput input{text.substr(0, equals), {}, {}};
   std::string sizes = text.substr(equals + 1);
-  at::ScalarType type = at::kFloat;
   if (const auto colon = sizes.find(':'); colon != std::string::npos) {
     const std::string name = sizes.substr(colon + 1);
-    if (name != "int64" && name != "float32")
-      throw Error("--input: the type is int64 or float32, not \"" + name + "\"");
-    type = name == "int64" ? at::kLong : at::kFloat;
+    input.type = type_named(name);
+    if (!input.type)
+      throw Error("--input: there is no type \"" + name + "\"" + suggestion(name, type_names()));
     sizes = sizes.substr(0, colon);
   }
-  std::vector<std::int64_t> shape;
   std::size_t from = 0;
   while (from <= sizes.size()) {
     const std::size_t to = std::min(sizes.find('x', from), sizes.size());
@@ -83,10 +91,18 @@ std::pair<std::string, at::Tensor> example_input(const std::string& text) {
     const long long size = std::strtoll(number.c_str(), &end, 10);
     if (number.empty() || *end != 0 || size < 1 || size > 1'000'000)
       throw Error("--input: \"" + text + "\" has no shape such as 1x3x32x32");
-    shape.push_back(size);
+    input.shape.push_back(size);
     from = to + 1;
   }
-  return {text.substr(0, equals), type == at::kLong ? at::zeros(shape, type) : at::randn(shape)};
+  return input;
+}
+
+/// Made samples of an input, of the type that is said, or else of the one that the model takes.
+at::Tensor example_of(const ProgramModel& model, std::size_t input, const SaidInput& text) {
+  PortInfo port = model.inputs()[input];
+  port.type = text.type.value_or(model.given_type(input));
+  port.shape.assign(text.shape.begin() + 1, text.shape.end());
+  return example_input(port, model.uses()[input].ids, text.shape[0]);
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -137,16 +153,20 @@ constexpr double example_tolerance = 1e-4;
 
 std::map<std::string, at::Tensor> read_safetensors(const std::string& file) {
   std::map<std::string, at::Tensor> tensors;
-  for (const StoredTensor& tensor : read_tensor_list(file))
-    tensors[tensor.name] = read_tensor(file, tensor);
+  for (const StoredTensor& tensor : read_tensor_list(file)) {
+    // Others may be of any type.
+    const bool is_asked_for =
+        tensor.name.rfind("input.", 0) == 0 || tensor.name.rfind("output.", 0) == 0;
+    if (is_asked_for) tensors[tensor.name] = read_tensor(file, tensor);
+  }
   return tensors;
 }
 
 double difference_from(const std::map<std::string, at::Tensor>& stored,
-                       const Recording& recording) {
+                       const NamedTensors& outputs) {
   double largest = 0;
   std::size_t i = 0;
-  for (const auto& [name, value] : recording.outputs) {
+  for (const auto& [name, value] : outputs) {
     const std::string expected = "output." + std::to_string(i++);
     const auto found = stored.find(expected);
     if (found == stored.end()) throw Error("--example: the file has no " + expected);
@@ -159,6 +179,21 @@ double difference_from(const std::map<std::string, at::Tensor>& stored,
   return largest;
 }
 
+/// Shape, axes and type of a value, and where the network keeps its samples.
+std::string value_text(const HookPointInfo& hook) {
+  if (!hook.refusal.empty()) return "not by sample";
+  if (hook.shape.empty()) return "";
+  std::string text = shape_text(hook.shape);
+  if (!hook.axes.empty()) text += "  (" + axes_text(hook.axes) + ")";
+  if (hook.type != at::kFloat) text += std::string("  ") + c10::toString(hook.type);
+  if (hook.samples == OfSamples::none) return text + "  the same for all samples";
+  if (hook.place.is_first()) return text;
+  text += "  samples in dimension " + std::to_string(hook.place.dimension);
+  if (hook.place.outer > 1) text += ", inside of " + std::to_string(hook.place.outer);
+  if (hook.place.inner > 1) text += ", around " + std::to_string(hook.place.inner);
+  return text;
+}
+
 }  // namespace
 
 ExitStatus layers_command(const LayersArguments& arguments) {
@@ -167,52 +202,56 @@ ExitStatus layers_command(const LayersArguments& arguments) {
   for (const PortInfo& input : model.inputs()) names.push_back(input.name);
   std::vector<at::Tensor> examples(names.size());
   for (const std::string& text : arguments.inputs) {
-    auto [name, value] = example_input(text);
-    auto found = std::find(names.begin(), names.end(), name);
+    const SaidInput input = read_said_input(text);
+    auto found = std::find(names.begin(), names.end(), input.name);
     // A model with one input needs no name that its author never saw.
     if (found == names.end() && names.size() == 1) found = names.begin();
     if (found == names.end())
-      throw Error("--input: the model has no input \"" + name + "\"" + suggestion(name, names));
-    examples[static_cast<std::size_t>(found - names.begin())] = value;
+      throw Error("--input: the model has no input \"" + input.name + "\"" +
+                  suggestion(input.name, names));
+    const auto place = static_cast<std::size_t>(found - names.begin());
+    examples[place] = example_of(model, place, input);
   }
   const std::map<std::string, at::Tensor> stored = arguments.example.empty()
                                                        ? std::map<std::string, at::Tensor>{}
                                                        : read_safetensors(arguments.example);
   for (std::size_t i = 0; i < examples.size() && !stored.empty(); ++i) {
     const auto found = stored.find("input." + std::to_string(i));
+    if (found == stored.end() && model.program().inputs[i].optional) continue;
     if (found == stored.end())
       throw Error("--example: " + arguments.example + " has no input." + std::to_string(i));
     examples[i] = found->second;
   }
-  const bool complete = std::all_of(examples.begin(), examples.end(),
-                                    [](const at::Tensor& example) { return example.defined(); });
+  bool complete = true;
+  for (std::size_t i = 0; i < examples.size(); ++i)
+    complete = complete && (examples[i].defined() || model.program().inputs[i].optional);
   if (!arguments.inputs.empty() && !complete)
     throw Error("--input: give a shape for each of " + joined(names, ", "));
   if (complete) model.learn_shapes(examples);
   std::size_t width = 10;
   for (const HookPointInfo& hook : model.hook_points()) width = std::max(width, hook.name.size());
   for (const HookPointInfo& hook : model.hook_points()) {
-    std::printf(
-        "%-*s  %-24s  %s\n", static_cast<int>(width), hook.name.c_str(), hook.operation.c_str(),
-        hook.shape.empty()
-            ? ""
-            : (shape_text(hook.shape) +
-               (hook.type == at::kFloat ? "" : std::string("  ") + c10::toString(hook.type)))
-                  .c_str());
+    std::printf("%-*s  %-24s  %s\n", static_cast<int>(width), hook.name.c_str(),
+                hook.operation.c_str(), value_text(hook).c_str());
   }
-  if (!complete)
-    std::printf("inputs: %s; give --input %s=1x3x32x32 for shapes\n", joined(names, ", ").c_str(),
-                names[0].c_str());
+  std::printf("inputs: %s", describe_inputs(model).c_str());
+  if (complete) {
+    std::printf("\n");
+  } else {
+    std::printf("; give --input %s=1x3x32x32 for shapes\n", names[0].c_str());
+  }
   if (!arguments.verify) return ExitStatus::done;
   if (!complete)
     throw Error("--verify needs --example, or --input for each of " + joined(names, ", "));
   NamedTensors inputs;
-  for (std::size_t i = 0; i < names.size(); ++i) inputs.set(names[i], examples[i]);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (examples[i].defined()) inputs.set(names[i], examples[i]);
+  }
   const auto original = torchscript::run_original(arguments.model, examples);
-  const Recording recording = model.run(inputs, {});
+  const NamedTensors outputs = model.outputs_as_in_network(inputs);
   double largest = 0;
   std::size_t i = 0;
-  for (const auto& [name, value] : recording.outputs) {
+  for (const auto& [name, value] : outputs) {
     const double scale = std::max(1e-30, original.at(i).abs().max().item().toDouble());
     largest = std::max(largest, (original.at(i) - value).abs().max().item().toDouble() / scale);
     ++i;
@@ -220,7 +259,7 @@ ExitStatus layers_command(const LayersArguments& arguments) {
   std::printf("verify: largest difference from the original %.3g of the largest output\n", largest);
   bool same = largest <= 1e-5;
   if (!stored.empty()) {
-    const double off = difference_from(stored, recording);
+    const double off = difference_from(stored, outputs);
     std::printf("verify: largest difference from the example %.3g of the largest output\n", off);
     same = same && off <= example_tolerance;
   }

@@ -94,8 +94,31 @@ void print_memory(const ModelMemory& memory, const PlannedStage& stage,
   std::cout << " and " << mebibytes(static_cast<double>(memory.fixed)) << " once";
 }
 
-/// How a stage's models run, and the memory that they will need.
-void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
+/// Which fields feed a model.
+void print_bindings(const PlannedPipeline& planned, const PlannedStage& stage,
+                    const std::string& port) {
+  const auto data = planned.resources.datasets.find(stage.bound_dataset);
+  const auto bound = stage.bindings.find(port);
+  const ProgramModel* model = planned.model(stage, port);
+  if (data == planned.resources.datasets.end() || bound == stage.bindings.end() || model == nullptr)
+    return;
+  const auto& inputs = model->inputs();
+  const auto normalised = model->normalised_input();
+  for (const Binding& binding : bound->second) {
+    const bool is_pixels = normalised && inputs[*normalised].name == binding.input;
+    std::cout << "      " << describe_binding(binding, data->second->info(), is_pixels) << '\n';
+  }
+  for (const PortInfo& input : inputs) {
+    const bool is_bound =
+        std::any_of(bound->second.begin(), bound->second.end(),
+                    [&](const Binding& binding) { return binding.input == input.name; });
+    if (!is_bound) std::cout << "      " << input.name << " is left out\n";
+  }
+}
+
+/// How a stage's models run, what feeds them, and the memory that they will need.
+void print_models(const PlannedPipeline& planned, const PlannedStage& stage) {
+  const RuntimeSettings& runtime = planned.pipeline.runtime;
   for (const auto& [port, model] : stage.running) {
     const PlanReport& report = model->plan_report();
     std::cout << "    " << port << ": " << model->name();
@@ -117,6 +140,13 @@ void print_models(const PlannedStage& stage, const RuntimeSettings& runtime) {
     if (const auto memory = memory_of(stage, port, *model, runtime))
       print_memory(*memory, stage, runtime);
     std::cout << '\n';
+    print_bindings(planned, stage, port);
+  }
+  // Those that other stages make.
+  for (const auto& [port, bound] : stage.bindings) {
+    if (stage.running.contains(port)) continue;
+    std::cout << "    " << port << ": " << planned.model(stage, port)->name() << '\n';
+    print_bindings(planned, stage, port);
   }
 }
 
@@ -128,6 +158,12 @@ ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
   if (!planned) return status;
   std::cout << planned->pipeline.name << ": " << planned->stages.size()
             << " stages, in this order\n";
+  for (const auto& [name, dataset] : planned->resources.datasets) {
+    for (const std::string& remark : dataset->remarks())
+      std::cout << "  dataset " << name << ": " << remark << '\n';
+    if (!dataset->info().skipped.empty())
+      std::cout << "  " << skipped_text(dataset->info()) << '\n';
+  }
   const std::vector<std::size_t> groups = pass_groups(*planned);
   for (const std::size_t i : planned->order) {
     const PlannedStage& stage = planned->stages[i];
@@ -136,7 +172,7 @@ ExitStatus check_command(const RunArguments& arguments, Catalog& catalog) {
     if (stage.plan.random) std::cout << ", random";
     print_sharing(*planned, groups, i);
     std::cout << '\n';
-    print_models(stage, planned->pipeline.runtime);
+    print_models(*planned, stage);
     for (const OutputPlan& output : stage.plan.outputs) {
       std::cout << "    " << output.port << ": " << output.kind << '\n';
       for (const TensorInfo& tensor : output.tensors) {

@@ -46,7 +46,6 @@ class Selection final : public HostDataset {
                      hash_text({reinterpret_cast<const char*>(positions_.data()),
                                 positions_.size() * sizeof(std::int64_t)}));
   }
-  bool skips_bad_samples() const override { return from_->skips_bad_samples(); }
 
  private:
   Shared from_;
@@ -62,6 +61,8 @@ class Zip final : public HostDataset {
     std::vector<std::unordered_map<std::string, std::int64_t>> places(parts_.size());
     for (std::size_t k = 0; k < parts_.size(); ++k) {
       const auto& [prefix, part] = parts_[k];
+      for (const SkippedSample& sample : part->info().skipped)
+        info_.skipped.push_back({sample.id, prefix + ": " + sample.why});
       for (std::int64_t i = 0; i < part->info().size; ++i) {
         if (!places[k].emplace(part->id(i), i).second)
           throw Error("the dataset \"" + part->info().name + "\" has the id \"" + part->id(i) +
@@ -133,6 +134,13 @@ Value field_value(const HostDataset& from, const Value::Entry& condition, const 
     throw Error(wanted.location(), "the field \"" + condition.key + "\" has no class \"" +
                                        wanted.as_string() + "\"" +
                                        suggestion(wanted.as_string(), field->class_names));
+  }
+  if (const auto again = std::find(found + 1, field->class_names.end(), *found);
+      again != field->class_names.end()) {
+    throw Error(wanted.location(), "classes " + std::to_string(found - field->class_names.begin()) +
+                                       " and " +
+                                       std::to_string(again - field->class_names.begin()) +
+                                       " are both called \"" + *found + "\"; write the number");
   }
   return static_cast<std::int64_t>(found - field->class_names.begin());
 }

@@ -41,9 +41,7 @@ int orientation_in(std::string_view tiff) {
   return 1;
 }
 
-}  // namespace
-
-int exif_orientation(std::string_view jpeg) {
+int of_jpeg(std::string_view jpeg) {
   std::size_t at = 2;
   while (at + 4 <= jpeg.size() && static_cast<unsigned char>(jpeg[at]) == 0xFF) {
     const auto marker = static_cast<unsigned char>(jpeg[at + 1]);
@@ -57,6 +55,24 @@ int exif_orientation(std::string_view jpeg) {
     at += 2 + length;
   }
   return 1;
+}
+
+int of_png(std::string_view png) {
+  std::size_t at = 8;
+  while (at + 12 <= png.size()) {
+    std::size_t length = 0;
+    for (std::size_t i = 0; i < 4; ++i)
+      length = length << 8 | static_cast<unsigned char>(png[at + i]);
+    if (png.substr(at + 4, 4) == "eXIf") return orientation_in(png.substr(at + 8, length));
+    at += 12 + length;
+  }
+  return 1;
+}
+
+}  // namespace
+
+int exif_orientation(std::string_view image) {
+  return image.substr(0, 4) == "\x89PNG" ? of_png(image) : of_jpeg(image);
 }
 
 }  // namespace microtome::host

@@ -4,7 +4,7 @@
 
 namespace microtome::host {
 
-/// The orientation, 1 to 8, that a JPEG file's EXIF data say; 1 when they say none.
-int exif_orientation(std::string_view jpeg);
+/// The orientation, 1 to 8, that the EXIF data of a JPEG or PNG file say; 1 when they say none.
+int exif_orientation(std::string_view image);
 
 }  // namespace microtome::host

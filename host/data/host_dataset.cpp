@@ -1,20 +1,16 @@
 #include "host/data/host_dataset.h"
 
+#include <algorithm>
+#include <sstream>
+
 namespace microtome::host {
 
-Batch load_batch(const HostDataset& dataset, const std::vector<std::int64_t>& positions,
-                 std::vector<std::pair<std::string, std::string>>* skipped) {
+Batch HostDataset::load(const std::vector<std::int64_t>& positions) const {
   Batch batch;
-  batch.first = positions.empty() ? 0 : positions.front();
+  batch.positions = positions;
   std::vector<Sample> samples;
-  for (const std::int64_t position : positions) {
-    try {
-      samples.push_back(dataset.read(position));
-    } catch (const Error& error) {
-      if (!dataset.skips_bad_samples()) throw;
-      if (skipped != nullptr) skipped->emplace_back(dataset.id(position), error.what());
-    }
-  }
+  samples.reserve(positions.size());
+  for (const std::int64_t position : positions) samples.push_back(read(position));
   for (const Sample& sample : samples) batch.ids.push_back(sample.id);
   if (samples.empty()) return batch;
   for (const auto& [name, first] : samples.front().fields) {
@@ -36,6 +32,17 @@ Batch load_batch(const HostDataset& dataset, const std::vector<std::int64_t>& po
   return batch;
 }
 
+std::string skipped_text(const DatasetInfo& data) {
+  constexpr std::size_t most_named = 3;
+  const std::size_t count = data.skipped.size();
+  std::string text = "the dataset \"" + data.name + "\" leaves out " + std::to_string(count) +
+                     (count == 1 ? " sample" : " samples") + " that can't be read";
+  for (std::size_t i = 0; i < std::min(count, most_named); ++i)
+    text += "; " + data.skipped[i].id + ": " + data.skipped[i].why;
+  if (count > most_named) text += "; ... (the manifest lists all)";
+  return text;
+}
+
 at::Tensor HostDataset::column(const std::string& field) const {
   const FieldInfo* known = info_.find(field);
   if (known == nullptr) {
@@ -55,10 +62,6 @@ at::Tensor HostDataset::column(const std::string& field) const {
     }
   }
   return all;
-}
-
-Batch HostDataset::load(const std::vector<std::int64_t>& positions) const {
-  return load_batch(*this, positions, nullptr);
 }
 
 }  // namespace microtome::host

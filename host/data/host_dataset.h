@@ -32,16 +32,14 @@ class HostDataset : public Dataset {
   virtual Value scalar(std::int64_t position, const std::string& field) const = 0;
   /// Hash of everything that `load` may return, in order.
   virtual std::string content_hash(ContentIndex& index) const = 0;
-  /// Whether a sample that can't be read is left out (else it is an error).
-  virtual bool skips_bad_samples() const { return false; }
+  /// Sentences on what a user should know of how the dataset was read, such as files left out.
+  virtual std::vector<std::string> remarks() const { return {}; }
 
  protected:
   DatasetInfo info_;
 };
 
-/// Stacks samples; those in `skipped` are noted there instead of failing when the dataset says
-/// skip.
-Batch load_batch(const HostDataset& dataset, const std::vector<std::int64_t>& positions,
-                 std::vector<std::pair<std::string, std::string>>* skipped);
+/// Says which samples a dataset leaves out, the first few by name.
+std::string skipped_text(const DatasetInfo& data);
 
 }  // namespace microtome::host

@@ -1,6 +1,5 @@
 #include "host/data/image_decoder.h"
 
-#include <png.h>
 #include <turbojpeg.h>
 
 #include <fstream>
@@ -9,6 +8,8 @@
 #include <string>
 
 #include "host/data/exif.h"
+#include "host/data/png_decoder.h"
+#include "host/support/file_kind.h"
 #include "microtome/error.h"
 
 namespace microtome::host {
@@ -20,7 +21,7 @@ class Decoder {
  public:
   explicit Decoder(const std::filesystem::path& file) : file_(file) {
     std::ifstream stream(file, std::ios::binary);
-    if (!stream) fail("it can't be opened");
+    if (!stream) fail("it can't be opened" + kind_remark(file));
     std::ostringstream text;
     text << stream.rdbuf();
     bytes_ = std::move(text).str();
@@ -29,8 +30,10 @@ class Decoder {
   at::Tensor decode() const {
     if (bytes_.empty()) fail("it is empty");
     if (bytes_.compare(0, 3, "\xFF\xD8\xFF") == 0) return turned(jpeg(), exif_orientation(bytes_));
-    if (bytes_.compare(0, 8, "\x89PNG\r\n\x1a\n") == 0) return png();
-    fail("it is neither JPEG nor PNG");
+    if (bytes_.compare(0, 8, "\x89PNG\r\n\x1a\n") == 0)
+      return turned(png(), exif_orientation(bytes_));
+    const std::optional<FileKind> kind = file_kind(std::string_view(bytes_).substr(0, kind_bytes));
+    fail("it is neither JPEG nor PNG" + (kind ? "; " + kind->text() : ""));
   }
 
  private:
@@ -70,18 +73,12 @@ class Decoder {
   }
 
   at::Tensor png() const {
-    png_image image{};
-    image.version = PNG_IMAGE_VERSION;
-    const std::unique_ptr<png_image, void (*)(png_imagep)> guard(&image, png_image_free);
-    if (png_image_begin_read_from_memory(&image, bytes_.data(), bytes_.size()) == 0)
-      fail(image.message);
-    check_size(image.width, image.height);
-    image.format = PNG_FORMAT_RGBA;
-    image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
-    at::Tensor pixels = at::empty({image.height, image.width, 4}, at::kByte);
-    if (png_image_finish_read(&image, nullptr, pixels.data_ptr(), 0, nullptr) == 0)
-      fail(image.message);
-    return pixels.permute({2, 0, 1}).slice(0, 0, 3).contiguous();
+    if (const auto size = png_size(bytes_)) check_size(size->first, size->second);
+    try {
+      return decode_png(bytes_);
+    } catch (const Error& error) {
+      fail(error.what());
+    }
   }
 
   /// EXIF orientations 1 to 8: the way the image must be turned to stand upright.

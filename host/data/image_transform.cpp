@@ -5,8 +5,21 @@
 
 namespace microtome::host {
 
+namespace {
+
+/// ITU-R 601 luma in 16 bits behind the point, as Pillow has it.
+at::Tensor grey(const at::Tensor& image) {
+  const at::Tensor colours = image.to(at::kInt);
+  return at::floor_divide(colours[0] * 19595 + colours[1] * 38470 + colours[2] * 7471 + (1 << 15),
+                          1 << 16)
+      .unsqueeze(0);
+}
+
+}  // namespace
+
 Value ImageTransform::to_value() const {
   Value value = Value::map();
+  if (channels != 3) value.set("channels", channels);
   value.set("resize", ParameterType<std::vector<std::int64_t>>::write(resize));
   value.set("crop", ParameterType<std::optional<std::int64_t>>::write(crop));
   Value normalize = Value::map();
@@ -17,7 +30,7 @@ Value ImageTransform::to_value() const {
 }
 
 at::Tensor apply(const ImageTransform& transform, const at::Tensor& image) {
-  at::Tensor pixels = image.to(at::kFloat);
+  at::Tensor pixels = (transform.channels == 1 ? grey(image) : image).to(at::kFloat);
   if (!transform.resize.empty()) {
     std::int64_t height = image.size(1), width = image.size(2);
     if (transform.resize.size() == 2) {
@@ -79,7 +92,12 @@ void check_keys(const Value& map, const std::vector<std::string>& known, const s
 }  // namespace
 
 Value ParameterType<host::ImageTransform>::schema() {
-  Value properties;
+  Value properties, counts = Value::list();
+  counts.push_back(1);
+  counts.push_back(3);
+  Value channels;
+  channels.set("enum", std::move(counts));
+  properties.set("channels", std::move(channels));
   properties.set("resize", ParameterType<std::vector<std::int64_t>>::schema());
   properties.set("crop", ParameterType<std::int64_t>::schema());
   Value object;
@@ -91,12 +109,17 @@ Value ParameterType<host::ImageTransform>::schema() {
 
 host::ImageTransform ParameterType<host::ImageTransform>::read(const Value& value,
                                                                ReadContext& context) {
-  check_keys(value, {"resize", "crop", "normalize"}, "transform", context.problems);
+  check_keys(value, {"channels", "resize", "crop", "normalize"}, "transform", context.problems);
   host::ImageTransform transform;
   const auto check_side = [&](const Value& from, std::int64_t side) {
     if (side < 1 || side > 16384)
       throw Error(from.location(), "a side must be from 1 to 16384, not " + std::to_string(side));
   };
+  if (const Value* channels = value.find("channels")) {
+    transform.channels = ParameterType<std::int64_t>::read(*channels, context);
+    if (transform.channels != 1 && transform.channels != 3)
+      throw Error(channels->location(), "channels is 3 for RGB or 1 for grey");
+  }
   if (const Value* resize = value.find("resize")) {
     transform.resize = ParameterType<std::vector<std::int64_t>>::read(*resize, context);
     for (const std::int64_t side : transform.resize) check_side(*resize, side);
@@ -112,8 +135,11 @@ host::ImageTransform ParameterType<host::ImageTransform>::read(const Value& valu
     check_keys(*normalize, {"mean", "std"}, "normalize", context.problems);
     transform.mean = ParameterType<std::vector<double>>::read(normalize->at("mean"), context);
     transform.std = ParameterType<std::vector<double>>::read(normalize->at("std"), context);
-    if (transform.mean.size() != 3 || transform.std.size() != 3) {
-      throw Error(normalize->location(), "mean and std need three numbers each");
+    const auto count = static_cast<std::size_t>(transform.channels);
+    if (transform.mean.size() != count || transform.std.size() != count) {
+      throw Error(normalize->location(),
+                  count == 3 ? "mean and std need three numbers each"
+                             : "mean and std need one number each, as channels is 1");
     }
     for (const double std : transform.std) {
       if (std <= 0) throw Error(normalize->location(), "std must be above 0");

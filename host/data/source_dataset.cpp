@@ -13,8 +13,23 @@ SourceDataset::SourceDataset(const std::string& name, std::shared_ptr<const Data
 
 std::string SourceDataset::id(std::int64_t position) const { return source_->id(position); }
 
+Batch SourceDataset::load(const std::vector<std::int64_t>& positions) const {
+  Batch batch = source_->load(positions);
+  batch.positions = positions;
+  const auto wanted = static_cast<std::int64_t>(positions.size());
+  const auto check = [&](std::int64_t rows, const std::string& what) {
+    if (rows != wanted)
+      throw Error("the source of the dataset \"" + info_.name + "\" gave " + std::to_string(rows) +
+                  " " + what + " for " + std::to_string(wanted) + " samples");
+  };
+  check(batch.size(), "ids");
+  for (const auto& [name, value] : batch.fields)
+    check(value.dim() > 0 ? value.size(0) : 0, "rows of \"" + name + "\"");
+  return batch;
+}
+
 Sample SourceDataset::read(std::int64_t position) const {
-  const Batch batch = source_->load({position});
+  const Batch batch = load({position});
   Sample sample;
   sample.id = batch.ids.at(0);
   for (const auto& [name, value] : batch.fields) sample.fields.set(name, value.select(0, 0));

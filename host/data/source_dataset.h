@@ -15,6 +15,7 @@ class SourceDataset final : public HostDataset {
   /// `identity` says all that the samples depend on.
   SourceDataset(const std::string& name, std::shared_ptr<const Dataset> source, Value identity);
   std::string id(std::int64_t position) const override;
+  Batch load(const std::vector<std::int64_t>& positions) const override;
   Sample read(std::int64_t position) const override;
   at::Tensor column(const std::string& field) const override;
   Value scalar(std::int64_t position, const std::string& field) const override;

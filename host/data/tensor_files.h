@@ -26,6 +26,7 @@ namespace microtome::host {
 /// Fields read from safetensors and .npy files, rows being samples.
 struct TensorFilesParams {
   Value fields;
+  Value convert = Value::map();
   std::optional<std::string> ids;
   std::optional<std::int64_t> limit;
 

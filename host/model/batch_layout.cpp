@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -10,96 +11,7 @@
 namespace microtome::host {
 namespace {
 
-constexpr std::int64_t few = 2, many = 4;
-
-at::Tensor as_numbers(const at::Tensor& value) {
-  return value.is_floating_point() || value.is_complex() ? value : value.to(at::kDouble);
-}
-
-bool are_close(const at::Tensor& a, const at::Tensor& b) {
-  if (a.numel() == 0) return true;
-  // As a rule they are the same bits, which is told in one go through them.
-  if (a.scalar_type() == b.scalar_type() && at::equal(a, b)) return true;
-  const at::Tensor left = as_numbers(a), right = as_numbers(b);
-  const double scale =
-      right.is_complex() ? 1 : right.abs().nan_to_num(0, 0, 0).max().item<double>();
-  return at::allclose(left, right, 1e-3, 1e-4 * scale, /*equal_nan=*/true);
-}
-
-/// Rows of a dimension whose samples are outermost, `factor` entries each.
-at::Tensor rows_along(const at::Tensor& value, std::int64_t dimension, std::int64_t factor,
-                      const at::Tensor& rows) {
-  const at::Tensor entries =
-      factor == 1 ? rows
-                  : (rows.unsqueeze(1) * factor + at::arange(factor, rows.options())).flatten();
-  // Selecting puts a tensor into rows; what has its channels last in memory keeps them there.
-  if (dimension == 0 && value.suggest_memory_format() == at::MemoryFormat::ChannelsLast)
-    return value.permute({0, 2, 3, 1}).index_select(0, entries).permute({0, 3, 1, 2});
-  return value.index_select(dimension, entries);
-}
-
-ValueLayout layout_of(const at::Tensor& small, const at::Tensor& large) {
-  ValueLayout layout;
-  layout.bytes_per_row = static_cast<double>(large.nbytes()) - static_cast<double>(small.nbytes());
-  layout.bytes_per_row /= many - few;
-  if (small.dim() != large.dim() || small.scalar_type() != large.scalar_type()) return layout;
-  std::int64_t differs = -1;
-  for (std::int64_t d = 0; d < small.dim(); ++d) {
-    if (small.size(d) == large.size(d)) continue;
-    if (differs >= 0 || large.size(d) != 2 * small.size(d) || small.size(d) % few != 0)
-      return layout;
-    differs = d;
-  }
-  if (differs < 0) {
-    if (are_close(small, large)) layout.kind = ValueLayout::Kind::fixed;
-    return layout;
-  }
-  layout.dimension = differs;
-  layout.factor = small.size(differs) / few;
-  const at::Tensor twice =
-      at::arange(many, at::TensorOptions().dtype(at::kLong).device(small.device())).remainder(few);
-  if (are_close(rows_along(small, differs, layout.factor, twice), large))
-    layout.kind = ValueLayout::Kind::rows;
-  return layout;
-}
-
-ValueLayout layout_of(const c10::IValue& small, const c10::IValue& large) {
-  ValueLayout layout;
-  if (small.isTensor() && large.isTensor()) {
-    if (small.toTensor().defined() && large.toTensor().defined())
-      return layout_of(small.toTensor(), large.toTensor());
-    return layout;
-  }
-  if (small.isInt() && large.isInt()) {
-    if (small.toInt() == large.toInt()) {
-      layout.kind = ValueLayout::Kind::fixed;
-    } else if (large.toInt() == 2 * small.toInt() && small.toInt() % few == 0) {
-      layout.kind = ValueLayout::Kind::count;
-      layout.factor = small.toInt() / few;
-    }
-    return layout;
-  }
-  if (small.isIntList() && large.isIntList()) {
-    const auto a = small.toIntVector(), b = large.toIntVector();
-    if (a.size() != b.size()) return layout;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if (a[i] == b[i]) {
-        layout.factors.push_back(0);
-      } else if (b[i] == 2 * a[i] && a[i] % few == 0) {
-        layout.factors.push_back(a[i] / few);
-      } else {
-        return layout;
-      }
-    }
-    layout.kind = ValueLayout::Kind::counts;
-    return layout;
-  }
-  const bool plain =
-      small.isDouble() || small.isBool() || small.isString() || small.isNone() || small.isDevice();
-  if (plain && small.tagKind() == large.tagKind() && small == large)
-    layout.kind = ValueLayout::Kind::fixed;
-  return layout;
-}
+constexpr std::int64_t few = 2, many = 3;
 
 /// Equal for values that share their memory; 0 for those that have none.
 std::size_t memory_of(const c10::IValue& value) {
@@ -107,72 +19,264 @@ std::size_t memory_of(const c10::IValue& value) {
   return reinterpret_cast<std::size_t>(value.toTensor().storage().data());
 }
 
-/// Two samples that differ, of what may be only one.
-at::Tensor two_rows(const at::Tensor& input) {
-  if (input.size(0) >= few) return input.slice(0, 0, few);
-  const at::Tensor other = input.is_floating_point() ? input * 0.7 + 0.05
-                           : input.dim() > 1         ? input.roll({1}, {-1})
-                                                     : input;
-  return at::cat({input, other});
+/// A row like this one that differs from it; itself where none can be made.
+at::Tensor another(const at::Tensor& row) {
+  if (row.is_floating_point()) return row * 0.7 + 0.05;
+  if (row.is_complex()) return row * 0.7;
+  if (row.dim() > 1) {
+    const at::Tensor rolled = row.roll({1}, {-1});
+    if (!rolled.equal(row)) return rolled;
+  }
+  // The same number everywhere; 0 and 1 exist in every vocabulary.
+  if (row.scalar_type() == at::kBool || row.numel() == 0) return row;
+  return at::where(row == 0, at::ones_like(row), at::zeros_like(row));
 }
 
-/// Runs the program and gives each value, by its number, to `keep`; without that, all together.
-std::vector<c10::IValue> all_values(const ProgramIndex& index,
-                                    const std::vector<at::Tensor>& inputs,
-                                    std::function<void(std::size_t, c10::IValue)> keep = nullptr) {
+/// Three samples, the first two of which differ, of what may be fewer.
+at::Tensor three_rows(const at::Tensor& input) {
+  const at::Tensor first = input.slice(0, 0, 1);
+  at::Tensor second = input.size(0) > 1 ? input.slice(0, 1, 2) : another(first);
+  if (second.equal(first)) second = another(first);
+  const at::Tensor third = input.size(0) > 2 ? input.slice(0, 2, 3) : another(second);
+  return at::cat({first, second, third});
+}
+
+using Keep = std::function<void(ValueId, const c10::IValue&)>;
+
+/// Runs the program and gives each value to `keep` as often as it is made.
+void run_all(const ProgramIndex& index, const std::vector<at::Tensor>& inputs, const Keep& keep) {
   const Program& program = index.program();
   PreparedPass pass;
-  pass.keep = std::move(keep);
+  pass.keep = [&](std::size_t place, c10::IValue value) {
+    keep(static_cast<ValueId>(place), value);
+  };
   SliceRequest request;
   GivenValues given;
   for (std::size_t i = 0; i < program.inputs.size(); ++i) {
     request.given.push_back(program.inputs[i].value);
-    given.emplace_back(program.inputs[i].value, inputs[i]);
+    given.emplace_back(program.inputs[i].value,
+                       inputs[i].defined() ? c10::IValue(inputs[i]) : c10::IValue());
   }
+  std::set<ValueId> hooked;
+  for (const HookSite& site : program.sites) hooked.insert(site.value);
   for (ValueId id = 0; id < program.value_count; ++id) {
-    if (!index.is_outermost(id)) continue;
+    const bool outermost = index.is_outermost(id);
+    // Inside of branches and loops only what can be asked for.
+    if (!outermost && !hooked.contains(id)) continue;
     ValueActions action;
     action.value = id;
     action.keeps = {static_cast<std::size_t>(id)};
     pass.actions.push_back(std::move(action));
-    request.wanted.push_back(id);
     request.acted.push_back(id);
+    if (outermost) request.wanted.push_back(id);
   }
   pass.kept = static_cast<std::size_t>(program.value_count);
   pass.outputs = false;
   pass.slice = std::make_shared<Slice>(index, request);
-  return interpret(program, given, pass, {}).kept;
+  static_cast<void>(interpret(program, given, pass, {}));
+}
+
+/// What a value was, each time that it was made.
+using Makings = std::vector<std::vector<c10::IValue>>;
+
+/// Operators that keep the order in which the entries of a tensor lie.
+bool keeps_order(const std::string& operation) {
+  static const std::set<std::string> names = {
+      "aten::view",  "aten::reshape",      "aten::flatten", "aten::unflatten", "aten::contiguous",
+      "aten::clone", "aten::_unsafe_view", "aten::view_as", "aten::reshape_as"};
+  return names.contains(operation);
 }
 
 }  // namespace
 
-BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs)
-    : index_(&index), values_(static_cast<std::size_t>(index.program().value_count)) {
-  std::vector<at::Tensor> small, large;
-  for (const at::Tensor& input : inputs) {
-    small.push_back(two_rows(input));
-    large.push_back(at::cat({small.back(), small.back()}));
-  }
-  std::vector<c10::IValue> of_few = all_values(index, small);
-  // While all of them are there: no two have the same memory by chance.
-  std::vector<std::size_t> memory(values_.size(), 0);
-  for (std::size_t i = 0; i < values_.size(); ++i) memory[i] = memory_of(of_few[i]);
-  // Values of the second run go as they are compared, and those of the first with them.
-  all_values(index, large, [&](std::size_t i, const c10::IValue& of_many) {
-    values_[i] = layout_of(std::exchange(of_few[i], {}), of_many);
-    values_[i].memory = memory[i];
-  });
+std::int64_t samples_in(const std::vector<at::Tensor>& inputs) {
+  const auto first = std::find_if(inputs.begin(), inputs.end(), holds_samples);
+  return first == inputs.end() ? 0 : first->size(0);
 }
 
-c10::IValue BatchLayout::select(ValueId id, const c10::IValue& value,
+BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs)
+    : index_(&index), values_(static_cast<std::size_t>(index.program().value_count)) {
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> three, one;
+  for (const at::Tensor& input : inputs) {
+    three.push_back(holds_samples(input) ? three_rows(input) : input);
+    one.push_back(holds_samples(input) ? input.slice(0, 0, 1) : input);
+  }
+  try {
+    compare(three, /*may_fail=*/false);
+  } catch (const Error& error) {
+    failure_ = error.what();
+    if (samples_in(inputs) > 1 && learn_alone(inputs)) {
+      sample_count_ = SampleCount::fixed;
+    } else if (learn_alone(one)) {
+      sample_count_ = SampleCount::one;
+    } else {
+      values_.assign(values_.size(), {});
+      trial_samples_ = few;
+      is_partial_ = true;
+      compare(three, /*may_fail=*/true);
+    }
+  }
+  settle();
+}
+
+void BatchLayout::compare(const std::vector<at::Tensor>& three, bool may_fail) {
+  const auto try_on = [&](const std::vector<at::Tensor>& inputs, const Keep& keep) {
+    try {
+      run_all(*index_, inputs, keep);
+    } catch (const Error&) {
+      if (!may_fail) throw;
+    }
+  };
+  const auto rows = [&](std::int64_t from, std::int64_t to) {
+    std::vector<at::Tensor> some;
+    for (const at::Tensor& input : three)
+      some.push_back(holds_samples(input) ? input.slice(0, from, to) : input);
+    return some;
+  };
+  Makings of_few(values_.size());
+  try_on(rows(0, few), [&](ValueId id, const c10::IValue& value) {
+    of_few[static_cast<std::size_t>(id)].push_back(value);
+  });
+  // While all of them are there: no two have the same memory by chance.
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    if (of_few[i].size() == 1) values_[i].memory = memory_of(of_few[i][0]);
+  }
+  std::vector<std::size_t> times(values_.size(), 0);
+  std::vector<char> differs(values_.size(), 0);
+  try_on(three, [&](ValueId id, const c10::IValue& value) {
+    const auto i = static_cast<std::size_t>(id);
+    const std::size_t time = times[i]++;
+    if (time >= of_few[i].size()) return;
+    ValueLayout layout = compare_values(of_few[i][time], value, few, many);
+    layout.memory = values_[i].memory;
+    if (time == 0) {
+      values_[i] = std::move(layout);
+    } else if (layout.kind != values_[i].kind || layout.place != values_[i].place) {
+      differs[i] = 1;
+    }
+  });
+  // A value that a loop makes is known when it is alike each time.
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    if (differs[i] != 0) values_[i].kind = ValueLayout::Kind::unknown;
+    // As often as there are samples: it is of one of them each time.
+    if (times[i] != of_few[i].size() && values_[i].kind == ValueLayout::Kind::fixed)
+      values_[i].kind = ValueLayout::Kind::unknown;
+  }
+  // On the second sample alone; where that goes wrong, on both in the other order.
+  bool alone_is_alike = true;
+  const auto confirm = [&](const std::vector<at::Tensor>& inputs,
+                           const std::vector<std::int64_t>& copies) {
+    std::fill(times.begin(), times.end(), 0);
+    try_on(inputs, [&](ValueId id, const c10::IValue& value) {
+      const auto i = static_cast<std::size_t>(id);
+      const std::size_t time = times[i]++;
+      if (time >= of_few[i].size()) return;
+      if (!confirm_layout(values_[i], of_few[i][time], value, few, copies)) alone_is_alike = false;
+    });
+  };
+  try {
+    confirm(rows(1, 2), {1});
+  } catch (const Error&) {
+    alone_is_alike = false;
+  }
+  if (alone_is_alike) return;
+  sample_count_ = SampleCount::several;
+  std::vector<at::Tensor> turned;
+  const at::Tensor other_way = at::tensor({1, 0}, at::kLong);
+  for (const at::Tensor& input : three)
+    turned.push_back(holds_samples(input) ? input.index_select(0, other_way.to(input.device()))
+                                          : input);
+  confirm(turned, {1, 0});
+}
+
+bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
+  values_.assign(values_.size(), {});
+  const std::int64_t samples = trial_samples_ = samples_in(inputs);
+  try {
+    run_all(*index_, inputs, [&](ValueId id, const c10::IValue& value) {
+      ValueLayout& layout = values_[static_cast<std::size_t>(id)];
+      if (!value.isTensor() || !value.toTensor().defined()) return;
+      const at::Tensor& tensor = value.toTensor();
+      layout.type = tensor.scalar_type();
+      layout.sizes = tensor.sizes().vec();
+      layout.bytes_per_row = static_cast<double>(tensor.nbytes()) / static_cast<double>(samples);
+      // The samples are where the size is theirs, when that is in one place alone; of one sample
+      // also in front, as every size is 1 there.
+      const auto& sizes = layout.sizes;
+      const auto first = std::find(sizes.begin(), sizes.end(), samples);
+      if (first == sizes.end()) return;
+      const bool is_only = std::count(sizes.begin(), sizes.end(), samples) == 1;
+      if (!is_only && !(samples == 1 && first == sizes.begin())) return;
+      layout.kind = ValueLayout::Kind::rows;
+      layout.place.dimension = first - sizes.begin();
+    });
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
+}
+
+/// Of several places that fit, that which follows from what the value is made of.
+void BatchLayout::settle() {
+  const auto decide = [](ValueLayout& layout, const SamplePlace& place) {
+    layout.kind = ValueLayout::Kind::rows;
+    layout.place = place;
+    layout.candidates.clear();
+  };
+  for (ValueLayout& layout : values_) {
+    if (layout.candidates.size() == 1) decide(layout, layout.candidates[0]);
+  }
+  for (const Node& node : index_->program().body.nodes) {
+    for (const ValueId output : node.outputs) {
+      ValueLayout& layout = values_[static_cast<std::size_t>(output)];
+      if (layout.candidates.size() < 2) continue;
+      for (const ValueId input : node.inputs) {
+        if (input < 0 || of(input).kind != ValueLayout::Kind::rows) continue;
+        const SamplePlace& from = of(input).place;
+        const auto known = [&](const SamplePlace& place) {
+          if (of(input).sizes == layout.sizes) return place == from;
+          // Samples that are outermost stay so, in what is the same in another shape.
+          return keeps_order(node.info.operation) && input == node.inputs[0] &&
+                 from.dimension == 0 && from.outer == 1 && place.dimension == 0 && place.outer == 1;
+        };
+        const auto found = std::find_if(layout.candidates.begin(), layout.candidates.end(), known);
+        if (found == layout.candidates.end()) continue;
+        decide(layout, SamplePlace(*found));
+        break;
+      }
+    }
+  }
+}
+
+std::vector<std::int64_t> BatchLayout::shape(ValueId value) const {
+  return of(value).shape(trial_samples_);
+}
+
+std::string BatchLayout::refusal(ValueId value) const {
+  const std::int32_t producer = index_->producer(value);
+  const GraphNode* node =
+      producer < 0 ? nullptr
+                   : &index_->program().body.nodes[static_cast<std::size_t>(producer)].info;
+  const std::string what =
+      node == nullptr
+          ? std::string("what an input holds")
+          : "what " + (node->module.empty() ? "" : node->module + "/") + node->operation + " makes";
+  if (of(value).candidates.size() > 1)
+    return what + " may hold the samples in " + std::to_string(of(value).candidates.size()) +
+           " different orders, all of which fit the network's trial runs";
+  return what + " does not hold its samples in an order that is known";
+}
+
+c10::IValue BatchLayout::select(ValueId id, const c10::IValue& value, std::int64_t samples,
                                 const at::Tensor& rows) const {
   const ValueLayout& layout = of(id);
   switch (layout.kind) {
     case ValueLayout::Kind::fixed:
       return value;
     case ValueLayout::Kind::rows:
-      return rows_along(value.toTensor(), layout.dimension, layout.factor,
-                        rows.to(value.toTensor().device()));
+      if (!layout.independent) break;
+      return rows_at(value.toTensor(), layout.place, samples, rows);
     case ValueLayout::Kind::count:
       return layout.factor * rows.size(0);
     case ValueLayout::Kind::counts: {
@@ -185,16 +289,8 @@ c10::IValue BatchLayout::select(ValueId id, const c10::IValue& value,
     case ValueLayout::Kind::unknown:
       break;
   }
-  const std::int32_t producer = index_->producer(id);
-  const GraphNode* node =
-      producer < 0 ? nullptr
-                   : &index_->program().body.nodes[static_cast<std::size_t>(producer)].info;
-  throw Error(
-      "samples of the run can't be chosen at this cut: what " +
-      (node == nullptr
-           ? std::string("an input holds")
-           : (node->module.empty() ? "" : node->module + "/") + node->operation + " makes") +
-      " does not have them in an order that is known. Cut elsewhere, or run the batch whole");
+  throw Error("samples of the run can't be chosen at this cut: " + refusal(id) +
+              ". Cut elsewhere, or run the batch whole");
 }
 
 double BatchLayout::peak_bytes(const Slice& slice, bool record) const {

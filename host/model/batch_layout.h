@@ -1,48 +1,72 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "host/model/program.h"
 #include "host/model/slice.h"
+#include "host/model/value_layout.h"
 
 namespace microtome::host {
 
-/// How a value of a program depends on how many samples there are.
-struct ValueLayout {
-  enum class Kind {
-    unknown,
-    fixed,   ///< the same whatever the samples
-    rows,    ///< a tensor with samples, outermost, along `dimension`
-    count,   ///< an integer that is `factor` times the number of samples
-    counts,  ///< a list of integers; `factors` is 0 where an entry is fixed
-  };
-  Kind kind = Kind::unknown;
-  std::int64_t dimension = 0;
-  std::int64_t factor = 1;
-  std::vector<std::int64_t> factors;
-  double bytes_per_row = 0;
-  std::size_t memory = 0;  ///< values with the same number share their memory; 0: none
+/// Whether an input holds something for each sample, N first; not one that was left out.
+inline bool holds_samples(const at::Tensor& input) { return input.defined() && input.dim() > 0; }
+/// How many samples a run's inputs are of; 0 when none of them says.
+std::int64_t samples_in(const std::vector<at::Tensor>& inputs);
+
+/// How many samples a network takes at once.
+enum class SampleCount {
+  any,
+  one,      ///< it was traced for one sample
+  fixed,    ///< it takes just as many as it was tried on here
+  several,  ///< on one alone it computes something else than for the same sample among others
 };
 
-/// Found by running on two and on four samples of which the last two repeat the first, and
-/// comparing the values: shapes alone do not tell which order samples and heads are merged in.
+/// Where the samples are in every value of a program: the one place that knows.
+///
+/// Found by running on two samples, on three of which the first two are the same, and on one of
+/// them alone, and comparing the values: shapes alone do not tell which order samples and heads are
+/// merged in, nor whether a value depends on the samples. Where the network takes no other number
+/// of samples than it is given, the values' shapes have to tell. [immutable; any number of threads]
 class BatchLayout {
  public:
-  /// `inputs`: real ones, N first in each; the first two samples are used.
+  /// `inputs`: real ones, N first in each; the first samples are used. Where the network raises an
+  /// exception on any of them, the values that it made before are known.
   BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs);
 
   const ValueLayout& of(ValueId value) const { return values_[static_cast<std::size_t>(value)]; }
-  /// The value for these samples. Throws `Error` naming the node that makes it when that is not
+  SampleCount sample_count() const { return sample_count_; }
+  /// Whether the network fails on these samples in any number, so that only what it makes before is
   /// known.
-  c10::IValue select(ValueId id, const c10::IValue& value, const at::Tensor& rows) const;
+  bool is_partial() const { return is_partial_; }
+  /// How the network fails on two samples, where it does not take any number.
+  const std::string& failure() const { return failure_; }
+  /// Of the value as it is handed out for one sample, 1 first; empty where that is not known.
+  std::vector<std::int64_t> shape(ValueId value) const;
+  /// Why the value can't be handed out sample by sample; names the node that makes it.
+  std::string refusal(ValueId value) const;
+
+  /// The value for these samples of `samples`. Throws `Error` naming the node that makes it when
+  /// that is not known.
+  c10::IValue select(ValueId id, const c10::IValue& value, std::int64_t samples,
+                     const at::Tensor& rows) const;
 
   /// Bytes that a run of the slice holds at its peak, for each sample. With `record` all that is
   /// made is held for the backward pass. Values that came into no run count as nothing.
   double peak_bytes(const Slice& slice, bool record) const;
 
  private:
+  void compare(const std::vector<at::Tensor>& three, bool may_fail);
+  /// From the shapes on these samples alone; false when the network fails on them.
+  bool learn_alone(const std::vector<at::Tensor>& inputs);
+  void settle();
+
   const ProgramIndex* index_;
   std::vector<ValueLayout> values_;
+  SampleCount sample_count_ = SampleCount::any;
+  std::int64_t trial_samples_ = 2;  ///< of the trial whose sizes are kept
+  std::string failure_;
+  bool is_partial_ = false;
 };
 
 }  // namespace microtome::host

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "host/model/equal_rows.h"
+#include "host/model/operator_failure.h"
 #include "host/model/rule_call.h"
 
 namespace microtome::host {
@@ -176,7 +177,7 @@ class Run {
       const bool by_rules = pass_.rules != nullptr && pass_.record && any_recorded(stack_);
       const BackwardRule* rule = by_rules ? pass_.rules->find(node.info) : nullptr;
       if (rule != nullptr && *rule) {
-        ruled_.call(node, *rule, stack_);
+        ruled_.call(node, *rule, pass_.layout, stack_);
       } else if (owned && node.call_in_place && !pass_.record && is_only_reference(stack_[0])) {
         node.call_in_place(stack_);
       } else if (by_rules && rule == nullptr && !pass_.rules->refusing_method().empty()) {
@@ -185,7 +186,7 @@ class Run {
         node.call(stack_);
       }
     } catch (const c10::Error& error) {
-      throw Error(place(node) + error.what_without_backtrace());
+      throw Error(place(node) + operator_failure(error.what_without_backtrace()));
     } catch (const Error&) {
       throw;
     } catch (const std::exception& error) {
@@ -294,10 +295,57 @@ class Run {
     return handed_out(program_, is_row ? equal_.all(value) : value);
   }
 
+  static const Axes& axes_of(const ValueView& view) {
+    static const Axes none;
+    return view.axes == nullptr ? none : *view.axes;
+  }
+
+  /// Whether the value is handed out as it is.
+  bool is_plain(const ValueView& view) const {
+    return view.samples == OfSamples::each && view.place.is_first() && !pass_.is_doubled &&
+           view.refusal.empty();
+  }
+
+  /// The way back of `handed`, into a value like this one.
+  at::Tensor in_network(const ValueView& view, const at::Tensor& handed,
+                        const at::Tensor& like) const {
+    if (view.samples == OfSamples::none) {
+      if (handed.size(0) > 1 && !handed.equal(handed.slice(0, 0, 1).expand_as(handed)))
+        throw Error(
+            "the value is the same for all samples of a run, so it can't become different ones; "
+            "replace it by one row");
+      return handed.slice(0, 0, 1).reshape(like.sizes());
+    }
+    std::vector<std::int64_t> sizes = handed.sizes().vec();
+    sizes.at(0) = pass_.rows;
+    return view.place.in_network(handed.expand(sizes)).reshape(like.sizes());
+  }
+
+ public:
+  /// The value with samples first, one row for each sample of the run.
+  at::Tensor handed(const ValueView& view, const at::Tensor& value) const {
+    if (is_plain(view)) return value;
+    if (!view.refusal.empty()) throw Error(view.refusal);
+    const std::int64_t samples = pass_.is_doubled ? 1 : pass_.rows;
+    if (view.samples == OfSamples::none) {
+      std::vector<std::int64_t> sizes = value.sizes().vec();
+      if (sizes.empty() || sizes[0] != 1) sizes.insert(sizes.begin(), 1);
+      const at::Tensor row = value.reshape(sizes);
+      sizes[0] = samples;
+      return row.expand(sizes);
+    }
+    const at::Tensor first = view.place.samples_first(value, pass_.rows);
+    return pass_.is_doubled ? first.slice(0, 0, 1) : first;
+  }
+
+ private:
   void act(const ValueActions& action, c10::IValue& value, bool& is_row) {
+    const ValueView& view = action.view;
+    const bool plain = is_plain(view);
     for (const Edit* edit : action.edits) {
       const at::Tensor whole = all_rows(value, is_row).toTensor();
-      const at::Tensor next = edited(*edit, whole);
+      const at::Tensor next =
+          plain ? edited(*edit, view, whole) : edited_elsewhere(*edit, view, whole);
       if (next.is_same(whole)) continue;
       is_row = next.dim() > 0 && next.size(0) < whole.size(0);
       value = next;
@@ -305,22 +353,37 @@ class Run {
     if (!action.differentiate.empty()) {
       const at::Tensor& tensor = value.toTensor();
       if (!tensor.is_floating_point())
-        throw Error("a value that gradients are asked by is no real number");
-      // The same tensor may go by another name (an identity, a `contiguous` without effect); a
-      // gradient asked at this name must not include what flows through the other.
-      value = tensor.requires_grad() ? at::alias(tensor) : tensor.detach().requires_grad_();
-      for (const std::size_t place : action.differentiate)
-        recording_.differentiated[place] = value.toTensor();
+        throw Error("a value that gradients are asked by is not a real number");
+      if (view.samples == OfSamples::none)
+        throw Error(
+            "a value that is the same for all samples has no gradient for each of them; name one "
+            "that is computed from the samples");
+      if (!plain) {
+        const at::Tensor whole = handed(view, tensor);
+        const at::Tensor leaf =
+            whole.requires_grad() ? at::alias(whole) : whole.detach().requires_grad_();
+        for (const std::size_t place : action.differentiate)
+          recording_.differentiated[place] = leaf;
+        value = in_network(view, leaf, tensor);
+      } else {
+        // The same tensor may go by another name (an identity, a `contiguous` without effect); a
+        // gradient asked at this name must not include what flows through the other.
+        value = tensor.requires_grad() ? at::alias(tensor) : tensor.detach().requires_grad_();
+        for (const std::size_t place : action.differentiate)
+          recording_.differentiated[place] = value.toTensor();
+      }
     }
     for (const auto& [place, selector] : action.captures) {
-      at::Tensor whole = shown(value.toTensor(), is_row);
-      recording_.captured[place] =
-          selector->empty() ? std::move(whole) : select(whole, *selector, pass_.directions);
+      at::Tensor whole = handed(view, shown(value.toTensor(), is_row));
+      if (view.axes != nullptr) recording_.axes[place] = remaining_axes(*view.axes, *selector);
+      recording_.captured[place] = selector->empty()
+                                       ? std::move(whole)
+                                       : select(whole, *selector, axes_of(view), pass_.directions);
     }
   }
 
   /// What the edit makes of a value; one row where that stands for all and may be held so.
-  at::Tensor edited(const Edit& edit, const at::Tensor& value) const {
+  at::Tensor edited(const Edit& edit, const ValueView& view, const at::Tensor& value) const {
     const auto format = value.suggest_memory_format();
     if (edit.value.defined() && edit.at.selector.empty()) {
       const bool reduced =
@@ -329,21 +392,33 @@ class Run {
       return held(edit.value.to(value.scalar_type()), value).contiguous(format);
     }
     const at::Tensor whole = handed_out(program_, value);
-    const at::Tensor part = select(whole, edit.at.selector, pass_.directions);
+    const at::Tensor part = select(whole, edit.at.selector, axes_of(view), pass_.directions);
     const at::Tensor replacement = edit.value.defined() ? edit.value : edit.apply(part);
     if (replacement.is_same(part)) return value;
     demand_alike(edit, replacement, part, part.scalar_type());
     if (!edit.at.selector.empty())
-      return assign(whole, edit.at.selector, replacement).to(value.scalar_type());
+      return assign(whole, edit.at.selector, axes_of(view), replacement).to(value.scalar_type());
     const at::Tensor stands = held(replacement.to(value.scalar_type()), value);
     return program_.channels_last ? stands.contiguous(format) : stands;
+  }
+
+  /// The same for a value that has its samples elsewhere than first, or none.
+  at::Tensor edited_elsewhere(const Edit& edit, const ValueView& view,
+                              const at::Tensor& value) const {
+    const at::Tensor whole = handed(view, handed_out(program_, value));
+    const at::Tensor part = select(whole, edit.at.selector, axes_of(view), pass_.directions);
+    const at::Tensor replacement = edit.value.defined() ? edit.value : edit.apply(part);
+    if (replacement.is_same(part)) return value;
+    demand_alike(edit, replacement, part, part.scalar_type());
+    const at::Tensor next = assign(whole, edit.at.selector, axes_of(view), replacement);
+    return in_network(view, next, value).to(value.scalar_type());
   }
 
   /// What stands in the place of `value`: as it is, or one row of it.
   at::Tensor held(const at::Tensor& replacement, const at::Tensor& value) const {
     const bool is_row = replacement.sizes() != value.sizes();
     if (is_row && may_hold_rows_ && depth_ == 0 && value.size(0) == pass_.rows) return replacement;
-    return assign(value, {}, replacement);
+    return assign(value, {}, {}, replacement);
   }
 
   static void demand_alike(const Edit& edit, const at::Tensor& replacement, const at::Tensor& part,
@@ -384,15 +459,24 @@ PassResult interpret(const Program& program, const GivenValues& given, const Pre
   const at::AutoGradMode mode(pass.record);
   PassResult result;
   result.recording.captured.resize(pass.captures);
+  result.recording.axes.resize(pass.captures);
   result.recording.differentiated.resize(pass.differentiated);
   result.kept.resize(pass.kept);
   Run run(program, pass, check, watch, result);
   for (const auto& [id, value] : given) run.define(id, value);
   run.run(*pass.slice);
   if (!pass.outputs) return result;
-  for (const ProgramPort& output : program.outputs) {
+  for (std::size_t i = 0; i < program.outputs.size(); ++i) {
+    const ProgramPort& output = program.outputs[i];
     const ValueId value = pass.slice->named(output.value);
-    if (run.read(value).isTensor()) result.recording.outputs.set(output.name, run.shown(value));
+    if (!run.read(value).isTensor()) continue;
+    if (pass.outputs_as.empty()) {
+      result.recording.outputs.set(output.name, run.shown(value));
+    } else if (!pass.outputs_as[i].refusal.empty()) {
+      result.recording.refused_outputs.emplace_back(output.name, pass.outputs_as[i].refusal);
+    } else {
+      result.recording.outputs.set(output.name, run.handed(pass.outputs_as[i], run.shown(value)));
+    }
   }
   return result;
 }

@@ -42,16 +42,13 @@ void find_last_uses(Program& program) {
   find_last_uses(program.body, inputs);
 }
 
-void add_normalisation(Program& program, const at::Tensor& mean, const at::Tensor& std) {
-  if (program.inputs.size() != 1) {
-    throw Error("`mean` and `std` are for models with one input; this one has " +
-                std::to_string(program.inputs.size()));
-  }
+void add_normalisation(Program& program, std::size_t place, const at::Tensor& mean,
+                       const at::Tensor& std) {
   const auto constant = [&](const at::Tensor& value) {
-    program.constants.emplace_back(value.to(at::kFloat).view({-1, 1, 1}));
+    program.constants.emplace_back(value.view({-1, 1, 1}));
     return -static_cast<ValueId>(program.constants.size());
   };
-  ProgramPort& input = program.inputs[0];
+  ProgramPort& input = program.inputs.at(place);
   Node node;
   node.info.operation = "microtome::normalise";
   node.inputs = {program.value_count, constant(mean), constant(std)};

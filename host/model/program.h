@@ -45,7 +45,6 @@ struct Node {
   /// The same, leaving its result in its first argument's memory; empty when there is none such.
   Operation call_in_place;
   std::vector<Block> blocks;
-  bool changes_list = false;       ///< it changes a list in place: the one kind of value that may
   std::vector<ValueId> last_uses;  ///< values of the same block that nothing reads afterwards
 };
 
@@ -62,6 +61,7 @@ struct HookSite {
 struct ProgramPort {
   std::string name;
   ValueId value = 0;
+  bool optional = false;  ///< an input that need not be given, an output that may be None
 };
 
 /// A parameter or buffer of the model, by its path.
@@ -99,9 +99,10 @@ struct Program {
 /// complete.
 void find_last_uses(Program& program);
 
-/// Adds `(x - mean) / std` by channel before the input `input`: hook point `pixels` before, the
-/// hook points of the input after.
-void add_normalisation(Program& program, const at::Tensor& mean, const at::Tensor& std);
+/// Adds `(x - mean) / std` by channel before the input at this place: hook point `pixels` before,
+/// the hook points of the input after. `mean` and `std` are [C] of the type that pixels have.
+void add_normalisation(Program& program, std::size_t input, const at::Tensor& mean,
+                       const at::Tensor& std);
 
 /// Moves the constants.
 void move_to(Program& program, at::Device device);

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "host/model/affine_prefix.h"
+#include "host/model/gradient_layout.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host {
 namespace {
@@ -24,27 +26,28 @@ std::string plain_name(HookPoint hook) {
 
 }  // namespace
 
-ProgramModel::ProgramModel(std::string name, Program program, ModelInput input, at::Device device)
+ProgramModel::ProgramModel(std::string name, Program program, const DeclaredInputs& inputs,
+                           at::Device device)
     : name_(std::move(name)),
       program_(std::move(program)),
-      input_(std::move(input)),
+      declared_(inputs),
       device_(device),
       index_(program_) {
-  if (!input_.mean.empty()) {
-    mean_ = at::tensor(input_.mean, at::kFloat);
-    std_ = at::tensor(input_.std, at::kFloat);
-    add_normalisation(program_, mean_, std_);
-    find_last_uses(program_);
-  }
+  describe_inputs();
+  find_last_uses(program_);
   move_to(program_, device_);
+  lay_out_gradients(program_);
   collect_nodes(program_.body, graph_);
   index_ = ProgramIndex(program_);
   for (std::size_t i = 0; i < program_.sites.size(); ++i) {
     sites_.emplace(program_.sites[i].name.site(), i);
   }
-  for (const ProgramPort& port : program_.inputs) {
-    inputs_.push_back({port.name, at::kFloat,
-                       program_.inputs.size() == 1 ? input_.size : std::vector<std::int64_t>{}});
+  // Names that need quotes are understood without them where nothing else is meant.
+  for (std::size_t i = 0; i < program_.sites.size(); ++i) {
+    const HookPoint& name = program_.sites[i].name;
+    if (!needs_quotes(name.module)) continue;
+    const std::size_t quoted = quoted_path(name.module).size();
+    sites_.emplace(name.module + name.site().substr(quoted), i);
   }
   for (const ProgramPort& port : program_.outputs) outputs_.push_back({port.name, at::kFloat, {}});
 }
@@ -54,11 +57,14 @@ ProgramModel::ProgramModel(Planned planned)
       origin_(std::move(planned.origin)),
       report_(planned.report),
       program_(std::move(planned.program)),
-      input_(origin_->input_),
+      declared_(origin_->declared_),
       device_(origin_->device_),
       mean_(origin_->mean_),
       std_(origin_->std_),
+      normalised_(origin_->normalised_),
       inputs_(origin_->inputs_),
+      uses_(origin_->uses_),
+      samples_(origin_->samples_),
       sites_(origin_->sites_),
       index_(program_),
       outputs_(origin_->outputs_) {}
@@ -66,17 +72,21 @@ ProgramModel::ProgramModel(Planned planned)
 ProgramModel::ProgramModel(const ProgramModel& network, Program program)
     : name_(network.name_),
       program_(std::move(program)),
-      input_(network.input_),
+      declared_(network.declared_),
       device_(network.device_),
       mean_(network.mean_),
       std_(network.std_),
+      normalised_(network.normalised_),
       inputs_(network.inputs_),
+      uses_(network.uses_),
+      samples_(network.samples_),
       graph_(network.graph_),
       sites_(network.sites_),
       index_(program_),
       check_(network.check_),
       watch_(network.watch_),
-      outputs_(network.outputs_) {}
+      outputs_(network.outputs_),
+      declared_axes_(network.declared_axes_) {}
 
 std::shared_ptr<const ProgramModel> ProgramModel::planned(const std::vector<HookPoint>& hooks,
                                                           const PlanSettings& allowed) const {
@@ -165,72 +175,126 @@ std::shared_ptr<const Model> ProgramModel::with_parameters(const NamedTensors& v
   return std::shared_ptr<const ProgramModel>(new ProgramModel(root(), std::move(changed)));
 }
 
-at::Tensor ProgramModel::normalise(const at::Tensor& pixels) const {
-  if (!normalises()) return pixels;
-  const auto shaped = [&](const at::Tensor& value) {
-    return value.to(pixels.device()).view({-1, 1, 1});
-  };
-  return (pixels - shaped(mean_)) / shaped(std_);
+namespace {
+
+/// Of an input; one that is left out has none.
+at::ScalarType type_of(const at::Tensor& input) {
+  return input.defined() ? input.scalar_type() : at::ScalarType::Undefined;
 }
 
-void ProgramModel::learn_default_shapes() const {
-  if (input_.size.empty() || program_.inputs.size() != 1) return;
-  std::vector<std::int64_t> size{1};
-  size.insert(size.end(), input_.size.begin(), input_.size.end());
-  learn_shapes({at::zeros(size)});
+}  // namespace
+
+bool ProgramModel::is_like(const Trial& trial, const std::vector<at::Tensor>& inputs) {
+  if (trial.types.size() != inputs.size()) return false;
+  const SampleCount count = trial.layout->sample_count();
+  const bool takes_any = count == SampleCount::any || count == SampleCount::several;
+  if (!takes_any && trial.samples != samples_in(inputs)) return false;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const auto shape = holds_samples(inputs[i]) ? inputs[i].sizes().slice(1) : at::IntArrayRef();
+    if (type_of(inputs[i]) != trial.types[i] || shape.size() != trial.shapes[i].size())
+      return false;
+    // Lengths may differ, but one of 1 tells nothing of what is merged with it.
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+      const std::int64_t tried = trial.shapes[i][d];
+      if (shape[d] != tried && (tried == 1 || shape[d] == 1)) return false;
+    }
+  }
+  return true;
 }
 
-const BatchLayout& ProgramModel::layout(const std::vector<at::Tensor>& inputs) const {
-  std::call_once(laid_out_, [&] { layout_ = std::make_unique<BatchLayout>(index_, inputs); });
-  return *layout_;
+const ProgramModel::Trial& ProgramModel::trial(const std::vector<at::Tensor>& inputs) const {
+  const std::lock_guard lock(trials_mutex_);
+  for (const auto& known : trials_) {
+    if (is_like(*known, inputs)) return *known;
+  }
+  auto made = std::make_unique<Trial>();
+  made->samples = samples_in(inputs);
+  std::vector<at::Tensor> here;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const at::Tensor& input = inputs[i];
+    made->types.push_back(type_of(input));
+    made->shapes.push_back(holds_samples(input) ? input.sizes().slice(1).vec()
+                                                : std::vector<std::int64_t>());
+    here.push_back(input.defined() ? taken(i, input) : input);
+  }
+  made->layout = std::make_unique<BatchLayout>(index_, here);
+  if (origin_ == nullptr) made->axes = axes_of(*made->layout);
+  trials_.push_back(std::move(made));
+  return *trials_.back();
+}
+
+ValueView ProgramModel::view_of(ValueId value, const Trial& trial) {
+  ValueView view;
+  const ValueLayout& layout = trial.layout->of(value);
+  view.axes = &trial.axes->of(value);
+  view.place = layout.place;
+  if (layout.kind == ValueLayout::Kind::fixed) {
+    view.samples = OfSamples::none;
+  } else if (layout.kind != ValueLayout::Kind::rows) {
+    view.refusal = "it can't be handed out sample by sample: " + trial.layout->refusal(value);
+  }
+  return view;
+}
+
+std::unique_ptr<ValueAxes> ProgramModel::axes_of(const BatchLayout& layout) const {
+  for (const auto& [value, axes] : declared_axes_) {
+    const std::size_t rank = layout.shape(value).size();
+    if (rank > 0 && axes.size() + 1 != rank)
+      throw Error("the axes " + axes_text(axes) + " are declared for a value that has " +
+                  std::to_string(rank - 1) + " dimensions after N");
+  }
+  return std::make_unique<ValueAxes>(index_, layout, declared_axes_);
+}
+
+void ProgramModel::declare_axes(const HookPoint& hook, const Axes& axes) const {
+  const ValueId value = value_of(hook);
+  const std::lock_guard lock(trials_mutex_);
+  declared_axes_[value] = axes;
+  for (const auto& trial : trials_) trial->axes = axes_of(*trial->layout);
+}
+
+void ProgramModel::declare_images(const std::string& input) const {
+  const HookPoint hook = parse_hook_point("input." + input);
+  const HookPointInfo info = resolve(hook);
+  const bool is_unknown =
+      info.shape.size() == 4 && std::count(info.axes.begin(), info.axes.end(), "") > 0;
+  if (is_unknown) declare_axes(hook, {"c", "y", "x"});
+}
+
+std::int64_t ProgramModel::most_samples() const {
+  if (origin_ != nullptr) return origin_->most_samples();
+  learn_default_shapes();
+  const Trial* const taught = taught_;
+  return taught != nullptr && taught->layout->sample_count() == SampleCount::one
+             ? 1
+             : Model::most_samples();
 }
 
 std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {
-  if (program_.inputs.size() != 1 || input_.size.empty()) return std::nullopt;
   if (!pass.rules.empty() && origin_ != nullptr) return origin_->bytes_per_sample(pass);
-  std::vector<std::int64_t> size{2};
-  size.insert(size.end(), input_.size.begin(), input_.size.end());
-  const BatchLayout& known =
-      layout({at::rand(size, at::detail::createCPUGenerator(0)).to(device_)});
+  const std::vector<at::Tensor> examples = example_inputs(trial_rows);
+  if (examples.empty()) return std::nullopt;
+  const BatchLayout& layout = *trial(examples).layout;
+  std::vector<ValueId> given;
+  for (const ProgramPort& input : program_.inputs) given.push_back(input.value);
   std::vector<std::vector<ValueId>> live;
-  const PreparedPass prepared = prepare(pass, {program_.inputs[0].value}, nullptr, live);
-  return known.peak_bytes(*prepared.slice, prepared.record);
+  const PreparedPass prepared = prepare(pass, given, nullptr, nullptr, live);
+  return layout.peak_bytes(*prepared.slice, prepared.record);
 }
 
 void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {
   if (origin_ != nullptr) return origin_->learn_shapes(examples);
+  if (taught_ != nullptr) return;
+  const Trial& tried = trial(examples);
+  if (tried.layout->is_partial()) throw Error(tried.layout->failure());
   std::call_once(learned_, [&] {
-    PreparedPass pass;
-    const Selector whole;
-    SliceRequest request;
-    pass.captures = program_.sites.size();
-    for (std::size_t i = 0; i < program_.sites.size(); ++i) {
-      ValueActions action;
-      action.value = program_.sites[i].value;
-      action.captures.emplace_back(i, &whole);
-      request.wanted.push_back(action.value);
-      request.acted.push_back(action.value);
-      pass.actions.push_back(std::move(action));
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      const ValueId value = program_.outputs[i].value;
+      outputs_[i].type = type_handed_out(tried.layout->of(value).type);
+      const std::vector<std::int64_t> shape = tried.layout->shape(value);
+      if (!shape.empty()) outputs_[i].shape.assign(shape.begin() + 1, shape.end());
     }
-    GivenValues given;
-    for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
-      request.given.push_back(program_.inputs[i].value);
-      given.emplace_back(program_.inputs[i].value, examples.at(i).to(device_));
-    }
-    for (const ProgramPort& output : program_.outputs) request.kept.push_back(output.value);
-    pass.slice = slice(std::move(request));
-    const Recording recording = interpret(program_, given, pass, {}).recording;
-    for (std::size_t i = 0; i < program_.sites.size(); ++i) {
-      const at::Tensor& value = recording.captured[i];
-      if (value.defined()) shapes_[i] = {value.scalar_type(), value.sizes().vec()};
-    }
-    for (PortInfo& output : outputs_) {
-      if (const at::Tensor* value = recording.outputs.find(output.name);
-          value != nullptr && value->dim() > 0) {
-        output.type = value->scalar_type();
-        output.shape = value->sizes().slice(1).vec();
-      }
-    }
+    taught_ = &tried;
   });
 }
 
@@ -240,14 +304,22 @@ const std::vector<PortInfo>& ProgramModel::outputs() const {
   return outputs_;
 }
 
+at::ScalarType ProgramModel::type_handed_out(at::ScalarType type) const {
+  return program_.reduced_precision && type == *program_.reduced_precision ? at::kFloat : type;
+}
+
 HookPointInfo ProgramModel::info_of(const HookSite& site, std::string name) const {
-  HookPointInfo info{std::move(name), site.operation, site.tensor, at::kFloat, {}};
-  const auto known = shapes_.find(static_cast<std::size_t>(&site - program_.sites.data()));
-  if (known != shapes_.end()) {
-    info.type = known->second.type;
-    info.shape = known->second.shape;
+  HookPointInfo info{std::move(name), site.operation, site.tensor};
+  if (const Trial* const taught = taught_; taught != nullptr) {
+    const ValueView view = view_of(site.value, *taught);
+    info.type = type_handed_out(taught->layout->of(site.value).type);
+    info.shape = taught->layout->shape(site.value);
+    info.axes = *view.axes;
+    info.place = view.place;
+    info.samples = view.refusal.empty() ? view.samples : OfSamples::not_known;
+    if (!view.refusal.empty()) info.refusal = "\"" + info.name + "\": " + view.refusal;
   }
-  info.can_cut = index_.is_outermost(site.value) && !index_.changes_lists();
+  info.can_cut = index_.is_outermost(site.value);
   return info;
 }
 
@@ -266,7 +338,8 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
     throw Error("\"" + hook.text() + "\": no stage offers a dictionary to a model's run yet");
   }
   // Most are a module's only output: no text is put together for them.
-  const bool is_plain = hook.slot == HookPoint::Slot::output && hook.call == 1 && !hook.has_index;
+  const bool is_plain = hook.slot == HookPoint::Slot::output && hook.call == 1 && !hook.has_index &&
+                        !needs_quotes(hook.module);
   const std::string made = is_plain ? std::string() : plain_name(hook);
   const std::string& name = is_plain ? hook.module : made;
   if (const auto found = sites_.find(name); found != sites_.end()) {
@@ -304,7 +377,7 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
 }
 
 std::optional<HookPoint> ProgramModel::affine_prefix(const HookPoint& from) const {
-  if (!program_.shares_affine_prefix || index_.changes_lists()) return std::nullopt;
+  if (!program_.shares_affine_prefix) return std::nullopt;
   // Of several names for a value, a module's output says most.
   std::vector<char> named(static_cast<std::size_t>(program_.value_count), 0);
   std::unordered_map<ValueId, const HookSite*> names;

@@ -18,10 +18,14 @@ class ProgramSnapshot final : public Snapshot {
 
   std::int64_t rows() const override { return rows_; }
   std::shared_ptr<const Snapshot> select(const at::Tensor& rows) const override {
-    const BatchLayout& layout = model_->layout(examples_);
+    const BatchLayout& layout = *model_->trial(examples_).layout;
+    const bool never_alone = layout.sample_count() == SampleCount::several;
+    const std::int64_t held = never_alone && rows_ == 1 ? 2 : rows_;
+    const at::Tensor taken = never_alone && rows.size(0) == 1 ? rows.repeat({2}) : rows;
     GivenValues chosen;
     chosen.reserve(values_.size());
-    for (const auto& [id, value] : values_) chosen.emplace_back(id, layout.select(id, value, rows));
+    for (const auto& [id, value] : values_)
+      chosen.emplace_back(id, layout.select(id, value, held, taken));
     return std::make_shared<ProgramSnapshot>(model_, cut_, std::move(chosen), rows.size(0),
                                              examples_);
   }
@@ -74,7 +78,7 @@ std::shared_ptr<const Slice> ProgramModel::slice(SliceRequest request) const {
 }
 
 PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>& given,
-                                   const std::vector<ValueId>* cut,
+                                   const std::vector<ValueId>* cut, const Trial* trial,
                                    std::vector<std::vector<ValueId>>& live) const {
   PreparedPass prepared;
   prepared.rules = pass.rules.empty() ? nullptr : &pass.rules;
@@ -112,7 +116,13 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
         throw Error("\"" + hook.text() +
                     "\" is not computed from the cut; use it in the run before");
     }
-    return action_at(found.value, execution);
+    ValueActions& action = action_at(found.value, execution);
+    if (trial != nullptr) {
+      action.view = view_of(found.value, *trial);
+      if (!action.view.refusal.empty())
+        action.view.refusal = "\"" + hook.text() + "\": " + action.view.refusal;
+    }
+    return action;
   };
   for (const Edit& edit : pass.edits) action_of(edit.at).edits.push_back(&edit);
   for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
@@ -129,8 +139,6 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
     action.captures.emplace_back(i, &pass.capture[i].selector);
     request.wanted.push_back(action.value);
   }
-  if (!pass.cuts.empty() && index_.changes_lists())
-    throw Error("the model changes a list while it runs, so its runs can't be cut");
   for (const std::vector<HookPoint>& hooks : pass.cuts) {
     std::vector<ValueId> values;
     for (const HookPoint& hook : hooks) {
@@ -153,8 +161,41 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
       request.kept.push_back(output.value);
     }
   }
+  if (trial != nullptr && pass.outputs) {
+    for (const ProgramPort& output : root().program_.outputs) {
+      ValueView view = view_of(output.value, *trial);
+      if (!view.refusal.empty())
+        view.refusal = "the model's output \"" + output.name + "\": " + view.refusal;
+      prepared.outputs_as.push_back(std::move(view));
+    }
+  }
   prepared.slice = slice(std::move(request));
   return prepared;
+}
+
+const ProgramModel::Trial& ProgramModel::trial_for(const std::vector<at::Tensor>& inputs) const {
+  const ProgramModel& given = root();
+  // What the model declares counts first, so that it does not matter which run is the first.
+  if (given.taught_ == nullptr) {
+    const std::vector<at::Tensor> declared = given.example_inputs(trial_rows);
+    if (!declared.empty() && !given.trial(declared).layout->is_partial())
+      given.learn_shapes(declared);
+  }
+  const Trial& found = given.trial(inputs);
+  if (given.taught_ == nullptr && !found.layout->is_partial()) given.learn_shapes(inputs);
+  return found;
+}
+
+bool ProgramModel::is_doubled_run(const Trial* trial, std::int64_t rows) const {
+  if (trial == nullptr) return false;
+  if (trial->layout->sample_count() == SampleCount::one && rows > 1)
+    throw Error("the model" + (name_.empty() ? "" : " \"" + name_ + "\"") +
+                " takes one sample at a time, as it was traced for one, and here are " +
+                std::to_string(rows) +
+                ": export it with a free number of samples, or run it in chunks of one (runtime: "
+                "{chunk: 1}) by stages that need no more at once. On several it fails: " +
+                trial->layout->failure());
+  return trial->layout->sample_count() == SampleCount::several && rows == 1;
 }
 
 Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const {
@@ -165,25 +206,53 @@ Recording ProgramModel::run(const NamedTensors& inputs, const Pass& pass) const 
       return merged(pass).run(inputs, pass);
     }
   }
+  std::vector<at::Tensor> ordered;
+  for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
+    const ProgramPort& input = program_.inputs[i];
+    const bool is_given = !input.optional || inputs.find(input.name) != nullptr;
+    ordered.push_back(is_given ? taken(i, inputs.at(input.name)) : at::Tensor());
+  }
+  const std::int64_t rows = samples_in(ordered);
+  const Trial* const trial = rows > 0 ? &trial_for(ordered) : nullptr;
+  const bool is_doubled = is_doubled_run(trial, rows);
   GivenValues given;
   std::vector<ValueId> ids;
-  std::vector<at::Tensor> ordered;
-  for (const ProgramPort& input : program_.inputs) {
-    ordered.push_back(inputs.at(input.name).to(device_));
-    ids.push_back(input.value);
-    given.emplace_back(input.value, ordered.back());
+  for (std::size_t i = 0; i < ordered.size(); ++i) {
+    ids.push_back(program_.inputs[i].value);
+    at::Tensor value = ordered[i];
+    if (is_doubled && holds_samples(value)) value = at::cat({value, value});
+    given.emplace_back(ids.back(), value.defined() ? c10::IValue(value) : c10::IValue());
   }
   std::vector<std::vector<ValueId>> live;
-  PreparedPass prepared = prepare(pass, ids, nullptr, live);
+  PreparedPass prepared = prepare(pass, ids, nullptr, trial, live);
   std::vector<at::Tensor> examples;
+  const bool takes_any = trial != nullptr && trial->layout->sample_count() != SampleCount::one &&
+                         trial->layout->sample_count() != SampleCount::fixed;
   if (!pass.cuts.empty()) {
-    for (const at::Tensor& input : ordered) examples.push_back(input.slice(0, 0, 2).clone());
+    for (const at::Tensor& input : ordered)
+      examples.push_back(takes_any && holds_samples(input) ? input.slice(0, 0, 3).clone() : input);
   }
-  const std::int64_t rows = ordered.empty() || ordered[0].dim() == 0 ? 0 : ordered[0].size(0);
-  prepared.rows = rows;
+  prepared.rows = is_doubled ? 2 : rows;
+  prepared.is_doubled = is_doubled;
+  if (!pass.rules.empty() && rows > 0) prepared.layout = this->trial(ordered).layout.get();
   const WatchedSlice watched(root().watch_, "run");
   return finish(interpret(program_, given, prepared, root().check_, root().watch_), pass, live,
                 rows, examples);
+}
+
+NamedTensors ProgramModel::outputs_as_in_network(const NamedTensors& inputs) const {
+  GivenValues given;
+  std::vector<ValueId> ids;
+  for (std::size_t i = 0; i < program_.inputs.size(); ++i) {
+    const ProgramPort& input = program_.inputs[i];
+    ids.push_back(input.value);
+    const bool is_given = !input.optional || inputs.find(input.name) != nullptr;
+    given.emplace_back(input.value,
+                       is_given ? c10::IValue(taken(i, inputs.at(input.name))) : c10::IValue());
+  }
+  std::vector<std::vector<ValueId>> live;
+  const PreparedPass prepared = prepare({}, ids, nullptr, nullptr, live);
+  return interpret(program_, given, prepared, root().check_, root().watch_).recording.outputs;
 }
 
 Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
@@ -196,8 +265,14 @@ Recording ProgramModel::resume(const Snapshot& from, const Pass& pass) const {
   ids.reserve(snapshot->values().size());
   for (const auto& [id, value] : snapshot->values()) ids.push_back(id);
   std::vector<std::vector<ValueId>> live;
-  PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), live);
-  prepared.rows = snapshot->rows();
+  const std::int64_t rows = snapshot->rows();
+  const Trial* const trial = rows > 0 ? &trial_for(snapshot->examples()) : nullptr;
+  const bool is_doubled = is_doubled_run(trial, rows);
+  PreparedPass prepared = prepare(pass, ids, &snapshot->cut(), trial, live);
+  prepared.rows = is_doubled ? 2 : rows;
+  prepared.is_doubled = is_doubled;
+  if (!pass.rules.empty() && rows > 0)
+    prepared.layout = this->trial(snapshot->examples()).layout.get();
   const WatchedSlice watched(root().watch_, "resume");
   return finish(interpret(program_, snapshot->values(), prepared, root().check_, root().watch_),
                 pass, live, snapshot->rows(), snapshot->examples());

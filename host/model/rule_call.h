@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "host/model/batch_layout.h"
 #include "host/model/program.h"
 #include "microtome/backward_rules.h"
 
@@ -17,6 +18,7 @@ namespace microtome::host {
 /// the program's.
 struct RuleCall {
   const Node* node = nullptr;
+  const BatchLayout* layout = nullptr;  ///< of the program; nullptr when it was not tried
   BackwardRule rule;
   std::vector<c10::IValue> arguments;  ///< tensors detached
   std::vector<at::Tensor> outputs;     ///< detached, lists flattened
@@ -31,7 +33,7 @@ struct RuleCall {
 class RuledCalls {
  public:
   ~RuledCalls();
-  void call(const Node& node, const BackwardRule& rule, Stack& stack);
+  void call(const Node& node, const BackwardRule& rule, const BatchLayout* layout, Stack& stack);
 
  private:
   std::shared_ptr<RuleCall> made_by(const at::Tensor& value) const;

@@ -55,24 +55,52 @@ std::vector<at::Tensor> outputs_of(const Stack& stack, const Node& node) {
   return tensors_of(stack);
 }
 
+/// Where the samples are in a value of the call's program.
+SamplePlace place_of(const RuleCall& call, ValueId value) {
+  const bool is_known = call.layout != nullptr && value >= 0 &&
+                        call.layout->of(value).kind == ValueLayout::Kind::rows;
+  if (is_known) return call.layout->of(value).place;
+  throw Error(call.node->info.operation +
+              (call.node->info.module.empty() ? "" : " in \"" + call.node->info.module + "\"") +
+              " works on a value whose samples can't be told apart");
+}
+
+/// The value of the program that a tensor argument is; a constant for what stands in a list.
+ValueId argument_value(const RuleCall& call, std::size_t tensor) {
+  constexpr ValueId in_a_list = -1;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < call.arguments.size(); ++i) {
+    const c10::IValue& argument = call.arguments[i];
+    const bool is_tensor = argument.isTensor() && argument.toTensor().defined();
+    if (is_tensor && count == tensor) return call.node->inputs.at(i);
+    if (is_tensor) ++count;
+    if (!argument.isTensorList()) continue;
+    count += argument.toTensorVector().size();
+    if (tensor < count) return in_a_list;
+  }
+  return in_a_list;
+}
+
 /// Makes calls look as rules see them, for as long as it lives.
 class ShownCalls {
  public:
   const BackwardCall& show(const RuleCall& call, const std::vector<at::Tensor>& gradients,
                            std::function<std::vector<at::Tensor>()> standard) {
-    return shown_.emplace_back(
-        BackwardCall{call.node->info, call.arguments, call.outputs, gradients, call.differentiable,
-                     [&call](std::vector<c10::IValue> arguments) {
-                       Stack stack = std::move(arguments);
-                       call.node->call(stack);
-                       return outputs_of(stack, *call.node);
-                     },
-                     std::move(standard),
-                     [this, &call](std::size_t argument) -> const BackwardCall* {
-                       const std::shared_ptr<RuleCall>& made_by = call.producers.at(argument);
-                       if (made_by == nullptr) return nullptr;
-                       return &show(*made_by, none_, [] { return std::vector<at::Tensor>(); });
-                     }});
+    return shown_.emplace_back(BackwardCall{
+        call.node->info, call.arguments, call.outputs, gradients, call.differentiable,
+        [&call](std::vector<c10::IValue> arguments) {
+          Stack stack = std::move(arguments);
+          call.node->call(stack);
+          return outputs_of(stack, *call.node);
+        },
+        std::move(standard),
+        [this, &call](std::size_t argument) -> const BackwardCall* {
+          const std::shared_ptr<RuleCall>& made_by = call.producers.at(argument);
+          if (made_by == nullptr) return nullptr;
+          return &show(*made_by, none_, [] { return std::vector<at::Tensor>(); });
+        },
+        [&call](std::size_t argument) { return place_of(call, argument_value(call, argument)); },
+        [&call](std::size_t output) { return place_of(call, call.node->outputs.at(output)); }});
   }
 
  private:
@@ -183,10 +211,12 @@ std::shared_ptr<RuleCall> RuledCalls::made_by(const at::Tensor& value) const {
   return found == calls_.end() ? nullptr : found->second.call;
 }
 
-void RuledCalls::call(const Node& node, const BackwardRule& rule, Stack& stack) {
+void RuledCalls::call(const Node& node, const BackwardRule& rule, const BatchLayout* layout,
+                      Stack& stack) {
   const std::vector<at::Tensor> inputs = tensors_of(stack);
   auto call = std::make_shared<RuleCall>();
   call->node = &node;
+  call->layout = layout;
   call->rule = rule;
   call->arguments = stack;
   for (const at::Tensor& input : inputs) {

@@ -13,14 +13,13 @@ std::size_t index_of(ValueId value) { return static_cast<std::size_t>(value); }
 /// What a node's blocks make, read, and whether they can raise.
 struct Inside {
   std::vector<ValueId> made, read;
-  bool raises = false, changes = false;
+  bool raises = false;
 
   void add(const Block& block) {
     made.insert(made.end(), block.parameters.begin(), block.parameters.end());
     read.insert(read.end(), block.results.begin(), block.results.end());
     for (const Node& node : block.nodes) {
       raises = raises || node.kind == Node::Kind::raise;
-      changes = changes || node.changes_list;
       read.insert(read.end(), node.inputs.begin(), node.inputs.end());
       made.insert(made.end(), node.outputs.begin(), node.outputs.end());
       for (const Block& inner : node.blocks) add(inner);
@@ -42,9 +41,7 @@ ProgramIndex::ProgramIndex(const Program& program)
     const Node& node = program.body.nodes[i];
     Inside inside;
     for (const Block& block : node.blocks) inside.add(block);
-    const bool changes = inside.changes || node.changes_list;
-    changes_lists_ = changes_lists_ || changes;
-    has_effect_[i] = changes || inside.raises || node.kind == Node::Kind::raise ? 1 : 0;
+    has_effect_[i] = inside.raises || node.kind == Node::Kind::raise ? 1 : 0;
     for (const ValueId output : node.outputs) {
       producer_[at(output)] = static_cast<std::int32_t>(i);
       outermost_[at(output)] = 1;

@@ -26,10 +26,8 @@ class ProgramIndex {
   bool is_read_inside(ValueId value) const { return read_inside_[at(value)] != 0; }
   /// All that the node reads, inside of its blocks too, and that is made outside of it.
   const std::vector<ValueId>& reads(std::size_t node) const { return reads_[node]; }
-  /// Whether it may raise the model's own exception, or changes a list: it runs in any case.
+  /// Whether it may raise the model's own exception: it runs in any case.
   bool has_effect(std::size_t node) const { return has_effect_[node] != 0; }
-  /// Whether lists are changed while the model runs, so that a run can't go on from a cut twice.
-  bool changes_lists() const { return changes_lists_; }
   /// What runs that begin at `cut` need: the values at the cut and those that pass it by. Sorted.
   std::vector<ValueId> live_at(const std::vector<ValueId>& cut) const;
   /// Whether `value` is computed from one of `cut`.
@@ -40,7 +38,6 @@ class ProgramIndex {
   const Program* program_;
   std::vector<std::int32_t> producer_;
   std::vector<char> outermost_, read_inside_, has_effect_;
-  bool changes_lists_ = false;
   std::vector<std::vector<ValueId>> reads_;
 };
 

@@ -4,7 +4,9 @@
 #include <set>
 
 #include "host/model/torchscript/module_file.h"
+#include "host/pipeline/feeding.h"
 #include "host/pipeline/memory.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host {
 namespace {
@@ -24,13 +26,13 @@ Reference parse_reference(const InputText& input) {
   reference.name = text.substr(0, end);
   std::size_t at = end;
   if (at < text.size() && text[at] == '[') {
-    const std::size_t close = text.find(']', at);
-    if (close == std::string::npos)
+    const std::size_t close = find_outside(text, "]", at + 1);
+    if (close == text.size())
       throw Error(input.location, "\"" + text + "\" lacks a closing bracket");
     reference.has_element = true;
     std::string inside = text.substr(at + 1, close - at - 1);
     while (!inside.empty()) {
-      const std::size_t comma = std::min(inside.find(','), inside.size());
+      const std::size_t comma = find_outside(inside, ",");
       const std::string part = inside.substr(0, comma);
       const auto equals = part.find('=');
       if (equals == std::string::npos)
@@ -66,8 +68,7 @@ class Inputs final : public PlanInputs {
     return stage_.connections.contains(port);
   }
   const Model* model(const std::string& port) const override {
-    const auto found = stage_.connections.find(port);
-    return found == stage_.connections.end() ? nullptr : planned_.model(found->second);
+    return planned_.model(stage_, port);
   }
   const DatasetInfo* dataset(const std::string& port) const override {
     const auto found = stage_.connections.find(port);
@@ -104,7 +105,7 @@ class Inputs final : public PlanInputs {
 class Checker {
  public:
   Checker(Pipeline pipeline, Catalog& catalog, at::Device device, Problems& problems)
-      : catalog_(catalog), problems_(problems) {
+      : catalog_(catalog), problems_(problems), binder_(planned_.pipeline, problems) {
     planned_.pipeline = std::move(pipeline);
     planned_.resources = open_resources(planned_.pipeline, catalog, device, problems);
   }
@@ -394,8 +395,9 @@ class Checker {
         if (!planned_.stages[needed].stage) return;
       }
     }
+    Problems found;
     try {
-      stage.plan = stage.stage->plan(Inputs(stage, planned_, stage.hooks, problems_));
+      stage.plan = stage.stage->plan(Inputs(stage, planned_, stage.hooks, found));
       if (stage.plan.read) {
         for (const HookPoint& hook : stage.plan.read->capture)
           stage.hooks[stage.plan.read->model].push_back(hook);
@@ -413,6 +415,10 @@ class Checker {
     } catch (const std::exception& error) {
       problems_.add(node(i).location, "the plugin's plan failed: " + std::string(error.what()));
     }
+    // What a plugin gives no place is the stage's.
+    for (const Problem& problem : found.list())
+      problems_.add(problem.location.known() ? problem.location : node(i).location,
+                    problem.message);
   }
 
   /// Declared models by the plan that the stage's hook points allow, and a chunk that they have
@@ -423,10 +429,20 @@ class Checker {
       if (connection.kind != Connection::Kind::model) continue;
       const auto open = planned_.resources.models.find(connection.name);
       if (open == planned_.resources.models.end()) continue;
-      stage.running[port] = stage.run_by_plan(*open->second.model, port, planned_.pipeline.runtime);
+      stage.running[port] =
+          stage.run_by_plan(*planned_.model(stage, port), port, planned_.pipeline.runtime);
       check_precision(i, *stage.running[port]);
     }
     const RuntimeSettings& runtime = planned_.pipeline.runtime;
+    for (const auto& [port, model] : stage.running) {
+      if (model->most_samples() > 1) continue;
+      if (std::holds_alternative<std::int64_t>(runtime.chunk) && stage.chunk > 1)
+        problems_.add(node(i).location,
+                      "the model \"" + model->name() +
+                          "\" takes one sample at a time, as it was traced for one; write runtime: "
+                          "{chunk: 1}, or export it with a free number of samples");
+      stage.chunk = 1;
+    }
     if (std::holds_alternative<std::int64_t>(runtime.chunk)) return;
     for (const auto& [port, model] : stage.running)
       stage.chunk = chunk_within(stage, port, *model, runtime);
@@ -452,94 +468,77 @@ class Checker {
   void bind(std::size_t i) {
     PlannedStage& stage = planned_.stages[i];
     const HostDataset* data = nullptr;
+    Location place = node(i).location;
     for (const auto& [port, connection] : stage.connections) {
       if (connection.kind != Connection::Kind::dataset) continue;
       const auto found = planned_.resources.datasets.find(connection.name);
       if (found != planned_.resources.datasets.end() && (data == nullptr || port == "data"))
         data = found->second.get();
     }
+    if (data == nullptr) return;
+    stage.bound_dataset = data->info().name;
+    std::vector<std::string> inputs;
     for (const auto& [port, connection] : stage.connections) {
       const ProgramModel* model = planned_.model(connection);
-      if (model != nullptr && data != nullptr) bind_port(i, port, *model, data->info());
+      if (model == nullptr) continue;
+      for (const PortInfo& input : model->inputs()) inputs.push_back(input.name);
+      const std::size_t before = problems_.size();
+      stage.bindings[port] = binder_.bind(*model, data->info(), node(i).bind, place);
+      if (problems_.size() == before) feed(i, port, *data);
+      if (problems_.size() == before) declare_images(i, port, data->info());
+    }
+    if (node(i).bind.is_null() || inputs.empty()) return;
+    for (const auto& entry : node(i).bind.as_map()) {
+      if (std::find(inputs.begin(), inputs.end(), entry.key) == inputs.end())
+        problems_.add(entry.key_location, "the model has no input \"" + entry.key + "\"" +
+                                              suggestion(entry.key, inputs));
     }
   }
 
-  void bind_port(std::size_t i, const std::string& port, const ProgramModel& model,
-                 const DatasetInfo& data) {
-    std::vector<std::string> inputs, fields, by_order;
-    for (const PortInfo& input : model.inputs()) inputs.push_back(input.name);
-    for (const FieldInfo& field : data.fields) {
-      fields.push_back(field.name);
-      if (field.name != "label" && field.name != "mask" && field.name != "draw" &&
-          field.name.rfind("factor.", 0) != 0)
-        by_order.push_back(field.name);
-    }
-    std::map<std::string, std::pair<std::string, Location>> said;
-    if (!node(i).bind.is_null()) {
-      for (const auto& entry : node(i).bind.as_map()) {
-        if (std::find(inputs.begin(), inputs.end(), entry.key) == inputs.end()) {
-          problems_.add(entry.key_location, "the model has no input \"" + entry.key + "\"" +
-                                                suggestion(entry.key, inputs));
-          continue;
-        }
-        if (!entry.value.is_string()) {
-          problems_.add(entry.value.location(),
-                        "bind names a field, found " + describe_type(entry.value.type()));
-          continue;
-        }
-        std::string field = entry.value.as_string();
-        if (field.rfind(data.name + ".", 0) == 0) field = field.substr(data.name.size() + 1);
-        said[entry.key] = {field, entry.value.location()};
-      }
-    }
-    for (std::size_t k = 0; k < inputs.size(); ++k) {
-      std::string field;
-      Location location = node(i).location;
-      if (const auto given = said.find(inputs[k]); given != said.end()) {
-        field = given->second.first;
-        location = given->second.second;
-      } else if (data.find(inputs[k]) != nullptr) {
-        field = inputs[k];
-      } else if (k < by_order.size()) {
-        field = by_order[k];
-      }
-      const FieldInfo* info = data.find(field);
-      if (info == nullptr) {
-        problems_.add(location, field.empty()
-                                    ? "nothing in the dataset \"" + data.name +
-                                          "\" feeds the model's input \"" + inputs[k] +
-                                          "\"; say bind: {" + inputs[k] + ": field}"
-                                    : "the dataset \"" + data.name + "\" has no field \"" + field +
-                                          "\"" + suggestion(field, fields));
-        continue;
-      }
-      check_fit(model, model.inputs()[k], *info, data, location);
-      planned_.stages[i].bindings[port].emplace_back(inputs[k], field);
+  /// The dataset knows of images where the network's operators do not tell.
+  void declare_images(std::size_t i, const std::string& port, const DatasetInfo& data) {
+    const PlannedStage& stage = planned_.stages[i];
+    for (const Binding& binding : stage.bindings.at(port)) {
+      const FieldInfo* field = data.find(binding.field);
+      if (field != nullptr && field->image)
+        planned_.model(stage, port)->declare_images(binding.input);
     }
   }
 
-  void check_fit(const ProgramModel& model, const PortInfo& input, const FieldInfo& field,
-                 const DatasetInfo& data, const Location& location) {
-    if (model.normalises() && field.normalised) {
-      problems_.add(location, "both the model (input: mean, std) and the dataset \"" + data.name +
-                                  "\" (transform: normalize) normalise; remove one of them");
+  /// Whether the samples that a model was tried on are like those that it gets.
+  static bool says_what_it_takes(const OpenModel& open, const std::vector<Binding>& bindings) {
+    if (open.made_samples_failed || open.model->example_inputs(1).empty()) return false;
+    return std::all_of(bindings.begin(), bindings.end(), [&](const Binding& binding) {
+      const auto& inputs = open.model->inputs();
+      return std::any_of(inputs.begin(), inputs.end(), [&](const PortInfo& input) {
+        return input.name == binding.input && input.type == binding.to;
+      });
+    });
+  }
+
+  /// A declared model that does not say what it takes learns it from the dataset.
+  void feed(std::size_t i, const std::string& port, const HostDataset& data) {
+    PlannedStage& stage = planned_.stages[i];
+    const Connection& connection = stage.connections.at(port);
+    if (connection.kind != Connection::Kind::model) return;
+    OpenModel& open = planned_.resources.models.at(connection.name);
+    if (says_what_it_takes(open, stage.bindings.at(port))) return;
+    try {
+      auto fed = feeding_.feed(*open.model, data, stage.bindings.at(port));
+      if (fed == nullptr) return;
+      if (std::find(open.fed.begin(), open.fed.end(), fed) == open.fed.end())
+        open.fed.push_back(fed);
+      stage.fed[port] = std::move(fed);
+    } catch (const Error& error) {
+      if (reported_.insert(error.full()).second) problems_.add(node(i).location, error.full());
     }
-    if (input.shape.empty() || field.shape.empty() || input.shape == field.shape) return;
-    const auto text = [](const std::vector<std::int64_t>& shape) {
-      std::string result;
-      for (const std::int64_t size : shape)
-        result += (result.empty() ? "" : " x ") + std::to_string(size);
-      return result;
-    };
-    if (!reported_.insert(data.name + input.name).second) return;
-    problems_.add(location, "the model's input is " + text(input.shape) + ", but \"" + field.name +
-                                "\" of the dataset \"" + data.name + "\" is " + text(field.shape) +
-                                (field.image ? "; give the dataset a transform" : ""));
   }
 
   PlannedPipeline planned_;
   Catalog& catalog_;
   Problems& problems_;
+  Binder binder_;
+  Feeding feeding_;
   std::set<std::string> reported_;
 };
 
@@ -555,6 +554,13 @@ std::shared_ptr<const ProgramModel> PlannedStage::run_by_plan(
     }
   }
   return model.planned(used, runtime.plan(plan));
+}
+
+const ProgramModel* PlannedPipeline::model(const PlannedStage& stage,
+                                           const std::string& port) const {
+  if (const auto fed = stage.fed.find(port); fed != stage.fed.end()) return fed->second.get();
+  const auto found = stage.connections.find(port);
+  return found == stage.connections.end() ? nullptr : model(found->second);
 }
 
 const ProgramModel* PlannedPipeline::model(const Connection& connection) const {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/loader/catalog.h"
+#include "host/pipeline/binding.h"
 #include "host/pipeline/pipeline.h"
 #include "host/pipeline/resources.h"
 #include "microtome/stage.h"
@@ -36,8 +37,11 @@ struct PlannedStage {
   std::map<std::string, std::vector<HookPoint>> hooks;
   /// Declared models as this stage's plan runs them, by port.
   std::map<std::string, std::shared_ptr<const ProgramModel>> running;
-  /// For each port with a model: the model's inputs and the fields that feed them.
-  std::map<std::string, std::vector<std::pair<std::string, std::string>>> bindings;
+  /// Declared models as they are fed here, by port, where they do not say what they take.
+  std::map<std::string, std::shared_ptr<ProgramModel>> fed;
+  /// For each port with a model: the fields that feed its inputs, in the order of these.
+  std::map<std::string, std::vector<Binding>> bindings;
+  std::string bound_dataset;              ///< whose fields these are
   Value parameters;                       ///< with defaults
   std::vector<std::string> nested_types;  ///< stage types that its parameters name
   /// Artifacts that its parameters name, as inputs.
@@ -59,6 +63,8 @@ struct PlannedPipeline {
 
   /// The model at a connection, as it is known before the run; nullptr when it is none or wrong.
   const ProgramModel* model(const Connection& connection) const;
+  /// The model at a stage's port as its dataset feeds it.
+  const ProgramModel* model(const PlannedStage& stage, const std::string& port) const;
 };
 
 /// Opens models and datasets, makes and plans all stages. Computes nothing of what the stages

@@ -5,6 +5,7 @@
 #include "host/pipeline/pipeline.h"
 #include "host/pipeline/substitution.h"
 #include "host/pipeline/yaml_reader.h"
+#include "host/support/file_name.h"
 
 namespace microtome::host {
 namespace {
@@ -293,21 +294,11 @@ class Parser {
 
 std::filesystem::path StageNode::folder() const {
   if (element.empty()) return name;
-  // Values may hold any character; a folder's name must not.
   std::string text;
-  for (const auto& [key, value] : element) {
-    text += (text.empty() ? "" : ",") + key + "=";
-    for (const char c : value) {
-      if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-') {
-        text += c;
-      } else {
-        constexpr char digits[] = "0123456789abcdef";
-        text += '%';
-        text += digits[static_cast<unsigned char>(c) >> 4];
-        text += digits[static_cast<unsigned char>(c) & 15];
-      }
-    }
-  }
+  for (const auto& [key, value] : element)
+    text += (text.empty() ? "" : ",") + key + "=" + safe_file_name(value);
+  // Without loss where nothing had to be cut.
+  text = safe_file_name(text, "=,%");
   return std::filesystem::path(name) / text;
 }
 

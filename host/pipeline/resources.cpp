@@ -11,6 +11,7 @@
 #include "host/model/random_weights.h"
 #include "host/model/smooth_rectifiers.h"
 #include "host/model/torchscript/loader.h"
+#include "host/pipeline/model_inputs.h"
 #include "host/pipeline/schema.h"
 #include "microtome/kinds/dataset_source.h"
 
@@ -20,15 +21,21 @@ namespace {
 /// A model's declaration, without `source`.
 struct ModelParams {
   std::string path;
-  Value input = Value::map();
+  Value input = Value::map(), inputs = Value::map();
+  Value axes = Value::map();
 
   static void describe(StageSpec<ModelParams>& spec) {
     spec.summary("A TorchScript file, scripted or traced.");
     spec.parameter("path", &ModelParams::path).required().doc("the file");
     spec.parameter("input", &ModelParams::input)
         .doc(
-            "size of one input, and mean and std by channel, which make the model take pixels in "
-            "0..1");
+            "of a model with one input: size of a sample without N, type, and mean and std by "
+            "channel, which make the model take pixels in 0..1");
+    spec.parameter("inputs", &ModelParams::inputs).doc("the same for several inputs, by name");
+    spec.parameter("axes", &ModelParams::axes)
+        .doc(
+            "what the dimensions of a value after N are, where its operators do not tell: {hook "
+            "point: [token, c]}, of c, z, y, x, token, head, query, key, window");
   }
 };
 
@@ -184,8 +191,7 @@ class Opener {
     if (original == resources_.models.end()) return;  // what is wrong with it is said there
     const OpenModel& opened = original->second;
     Program program = torchscript::load(opened.file);
-    Value canonical = Value::map();
-    canonical.set("input", opened.canonical.at("input"));
+    Value canonical = opened.canonical;
     if (params->weights == DerivedModelParams::Weights::random) {
       randomise_weights(program, static_cast<std::uint64_t>(params->seed));
       canonical.set("weights", "random");
@@ -198,62 +204,73 @@ class Opener {
       smooth_rectifiers(program, *params->softplus);
       canonical.set("softplus", *params->softplus);
     }
-    const ModelInput& input = opened.model->input();
+    auto model = make_model(declaration, std::move(program), opened.model->declared());
+    if (const Value* axes = opened.canonical.find("axes")) {
+      declare_axes(*model, *axes);
+      canonical.set("axes", *axes);
+    }
     resources_.models[declaration.name] = {
-        std::make_shared<ProgramModel>(declaration.name, std::move(program), input, device_),
-        opened.file, std::move(canonical)};
+        std::move(model), opened.file, std::move(canonical), opened.made_samples_failed, {}};
   }
 
   void open_model(const Declaration& declaration) {
     source(declaration, {"torchscript"});
     const auto params = read<ModelParams>(declaration.content);
     if (!params) return;
-    const ModelInput input = read_input(params->input);
     const auto file = (base_ / params->path).lexically_normal();
     Program program = torchscript::load(file);
-    auto model =
-        std::make_shared<ProgramModel>(declaration.name, std::move(program), input, device_);
-    if (!input.size.empty()) {
-      try {
-        model->outputs();
-      } catch (const Error& error) {
-        throw Error(params->input.location(),
-                    "the model can't run on an input of this size: " + error.full());
-      }
+    const DeclaredInputs declared = read_inputs(params->input, params->inputs, program);
+    OpenModel open{
+        make_model(declaration, std::move(program), declared), file, Value::map(), {}, {}};
+    if (const auto why = try_model(*open.model)) {
+      // Made samples say little about ids, lengths and masks; real ones will be tried.
+      const auto& inputs = open.model->inputs();
+      const bool needs_real = std::any_of(inputs.begin(), inputs.end(), [](const PortInfo& port) {
+        return c10::isIntegralType(port.type, true);
+      });
+      const std::string problem = "the model can't run on samples as they are declared, " +
+                                  describe_inputs(*open.model) + ": ";
+      if (!needs_real) throw Error(place_of_inputs(declaration), problem + *why);
+      open.made_samples_failed = true;
     }
-    Value canonical = Value::map();
-    canonical.set("input", params->input);
-    resources_.models[declaration.name] = {std::move(model), file, std::move(canonical)};
+    open.canonical.set("input", params->input);
+    if (!params->inputs.as_map().empty()) open.canonical.set("inputs", params->inputs);
+    if (!params->axes.as_map().empty()) open.canonical.set("axes", params->axes);
+    declare_axes(*open.model, params->axes);
+    resources_.models[declaration.name] = std::move(open);
   }
 
-  ModelInput read_input(const Value& value) {
-    ModelInput input;
-    for (const auto& entry : value.as_map()) {
-      if (entry.key != "size" && entry.key != "mean" && entry.key != "std") {
-        throw Error(entry.key_location, "unknown key \"" + entry.key + "\" in input" +
-                                            suggestion(entry.key, {"size", "mean", "std"}));
+  void declare_axes(const ProgramModel& model, const Value& declared) {
+    for (const auto& entry : declared.as_map()) {
+      ReadContext context{problems_, {}};
+      const auto names = ParameterType<std::vector<std::string>>::read(entry.value, context);
+      for (const std::string& name : names) {
+        if (std::find(axis_names().begin(), axis_names().end(), name) == axis_names().end())
+          throw Error(entry.value.location(),
+                      "there is no axis \"" + name + "\"" + suggestion(name, axis_names()));
+      }
+      try {
+        model.declare_axes(parse_hook_point(entry.key, entry.key_location), names);
+      } catch (const Error& error) {
+        throw Error(entry.key_location, error.what());
       }
     }
-    ReadContext context{problems_, {}};
-    if (const Value* size = value.find("size")) {
-      input.size = ParameterType<std::vector<std::int64_t>>::read(*size, context);
-      for (const std::int64_t side : input.size) {
-        if (side < 1 || side > 65536) throw Error(size->location(), "sizes are from 1 to 65536");
-      }
+  }
+
+  std::shared_ptr<ProgramModel> make_model(const Declaration& declaration, Program program,
+                                           const DeclaredInputs& inputs) {
+    try {
+      return std::make_shared<ProgramModel>(declaration.name, std::move(program), inputs, device_);
+    } catch (const Error& error) {
+      throw Error(place_of_inputs(declaration), error.full());
     }
-    const Value* mean = value.find("mean");
-    const Value* std = value.find("std");
-    if ((mean == nullptr) != (std == nullptr))
-      throw Error(value.location(), "mean and std go together");
-    if (mean == nullptr) return input;
-    input.mean = ParameterType<std::vector<double>>::read(*mean, context);
-    input.std = ParameterType<std::vector<double>>::read(*std, context);
-    if (input.mean.empty() || input.mean.size() != input.std.size())
-      throw Error(mean->location(), "mean and std need one number a channel each");
-    for (const double number : input.std) {
-      if (!(number > 0)) throw Error(std->location(), "std must be above 0");
+  }
+
+  static Location place_of_inputs(const Declaration& declaration) {
+    for (const char* key : {"input", "inputs"}) {
+      if (const Value* said = declaration.content.find(key)) return said->location();
     }
-    return input;
+    return declaration.location;
   }
 
   std::shared_ptr<HostDataset> open_dataset(const Declaration& declaration) {
@@ -372,10 +389,24 @@ Resources open_resources(const Pipeline& pipeline, Catalog& catalog, at::Device 
   return Opener(pipeline, catalog, device, problems).open();
 }
 
+void Resources::for_each_model(const std::function<void(ProgramModel&)>& action) const {
+  for (const auto& [name, open] : models) {
+    action(*open.model);
+    for (const std::shared_ptr<ProgramModel>& model : open.fed) action(*model);
+  }
+}
+
 Value model_schema() {
-  return any_of(
-      {with_source(parameters_schema(spec_of<ModelParams>().description()), "torchscript"),
-       parameters_schema(spec_of<DerivedModelParams>().description())});
+  Value given = parameters_schema(spec_of<ModelParams>().description());
+  Value& properties = *given.find("properties");
+  const auto describe = [&](const char* key, Value schema) {
+    schema.set("description", properties.at(key).at("description"));
+    properties.set(key, std::move(schema));
+  };
+  describe("input", input_schema());
+  describe("inputs", inputs_schema());
+  return any_of({with_source(std::move(given), "torchscript"),
+                 parameters_schema(spec_of<DerivedModelParams>().description())});
 }
 
 bool is_dataset_source(const StageDescription& description) {

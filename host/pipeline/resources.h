@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +19,10 @@ struct OpenModel {
   std::shared_ptr<ProgramModel> model;
   std::filesystem::path file;
   Value canonical;  ///< what its declaration says, for the key
+  /// It does not run on samples that were made for it, and is to be tried on real ones.
+  bool made_samples_failed = false;
+  /// The same as it runs on datasets, where it does not say itself what it takes.
+  std::vector<std::shared_ptr<ProgramModel>> fed;
 };
 
 /// The models and datasets of a pipeline, opened. What could not be opened is absent; why is in
@@ -25,6 +30,9 @@ struct OpenModel {
 struct Resources {
   std::map<std::string, OpenModel> models;
   std::map<std::string, std::shared_ptr<HostDataset>> datasets;
+
+  /// Calls `action` for each model, those that are fed by datasets included.
+  void for_each_model(const std::function<void(ProgramModel&)>& action) const;
 };
 
 Resources open_resources(const Pipeline& pipeline, Catalog& catalog, at::Device device,

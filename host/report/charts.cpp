@@ -107,14 +107,18 @@ struct Stand {
 void draw_measured(Frame& frame, const Measured& one, const Stand& stand, std::size_t series,
                    const Scale& y) {
   const std::string at = decimal(stand.at);
-  if (one.low && one.high)
+  const auto drawn = [](const std::optional<double>& value) {
+    return value && std::isfinite(*value);
+  };
+  if (drawn(one.low) && drawn(one.high))
     frame.add("<line stroke=\"" + std::string(colour(series)) + "\" stroke-width=\"2\" x1=\"" + at +
               "\" x2=\"" + at + "\" y1=\"" + decimal(y(*one.low)) + "\" y2=\"" +
               decimal(y(*one.high)) + "\"/>");
-  frame.add("<circle r=\"4.5\" fill=\"" + std::string(colour(series)) + "\" cx=\"" + at +
-            "\" cy=\"" + decimal(y(one.value)) + "\"><title>" + escape(one.name) + ": " +
-            number(one.value) + "</title></circle>");
-  if (one.chance)
+  if (drawn(one.value))
+    frame.add("<circle r=\"4.5\" fill=\"" + std::string(colour(series)) + "\" cx=\"" + at +
+              "\" cy=\"" + decimal(y(one.value)) + "\"><title>" + escape(one.name) + ": " +
+              number(one.value) + "</title></circle>");
+  if (drawn(one.chance))
     frame.add("<line class=\"chance\" x1=\"" + decimal(stand.middle - stand.space * 0.3) +
               "\" x2=\"" + decimal(stand.middle + stand.space * 0.3) + "\" y1=\"" +
               decimal(y(*one.chance)) + "\" y2=\"" + decimal(y(*one.chance)) + "\"/>");
@@ -161,6 +165,7 @@ std::string scatter_chart(const Axes& axes, const Points& points) {
   const Scale x(xs.low, xs.high, left, width - right), y(ys.low, ys.high, height - bottom, top);
   Frame frame(axes, x, y, true);
   for (std::size_t i = 0; i < points.x.size(); ++i) {
+    if (!std::isfinite(points.x[i]) || !std::isfinite(points.y[i])) continue;
     const std::size_t group = points.group.empty() ? 0 : static_cast<std::size_t>(points.group[i]);
     frame.add("<circle r=\"2.6\" fill-opacity=\"0.7\" fill=\"" + std::string(colour(group)) +
               "\" cx=\"" + decimal(x(points.x[i])) + "\" cy=\"" + decimal(y(points.y[i])) + "\"/>");

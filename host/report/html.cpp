@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "microtome/error.h"
+#include "microtome/utf8.h"
 
 namespace microtome::host::report {
 namespace {
@@ -65,9 +66,27 @@ std::string base64(const std::string& bytes) {
 
 }  // namespace
 
+namespace {
+
+/// A byte that is no character: `\xE9`.
+std::string visible(unsigned char byte) {
+  constexpr char digits[] = "0123456789ABCDEF";
+  return {'\\', 'x', digits[byte >> 4U], digits[byte & 15U]};
+}
+
+}  // namespace
+
 std::string escape(std::string_view text) {
   std::string safe;
-  for (const char c : text) {
+  std::size_t bad = find_invalid_utf8(text);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const auto byte = static_cast<unsigned char>(c);
+    if (i == bad) {
+      safe += visible(byte);
+      bad = find_invalid_utf8(text, i + 1);
+      continue;
+    }
     switch (c) {
       case '&':
         safe += "&amp;";
@@ -84,11 +103,29 @@ std::string escape(std::string_view text) {
       case '\'':
         safe += "&#39;";
         break;
-      default:
+      case '\n':
+      case '\t':
         safe += c;
+        break;
+      default:
+        safe += byte < 32 || byte == 127 ? visible(byte) : std::string(1, c);
     }
   }
   return safe;
+}
+
+std::string escape_name(std::string_view name) {
+  std::string one_line;
+  for (const char c : name) {
+    if (c == '\n') {
+      one_line += "\\n";
+    } else if (c == '\t') {
+      one_line += "\\t";
+    } else {
+      one_line += c;
+    }
+  }
+  return escape(one_line);
 }
 
 std::string image(const at::Tensor& pixels, int width, const std::string& alt) {

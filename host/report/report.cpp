@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <sstream>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "host/report/views.h"
 #include "host/report/yaml_text.h"
 #include "host/store/artifact_folder.h"
+#include "microtome/quoting.h"
 
 namespace microtome::host::report {
 namespace {
@@ -51,7 +53,7 @@ class Page {
             escape(manifest_.at("status").as_string()) + ", " +
             escape(manifest_.at("written").as_string()) + ", seed " +
             std::to_string(manifest_.at("seed").as_integer()) + "</p></header>";
-    page += failures() + plan();
+    page += failures() + dataset_remarks() + plan();
     page += "<h2>Results</h2>";
     for (const auto& [stage, ids] : groups()) page += stage_html(stage, ids);
     page += timings() + again(pipeline);
@@ -90,6 +92,19 @@ class Page {
               escape(stage.value.at("error").as_string()) + "</p>";
     }
     return list.empty() ? "" : "<h2>What failed</h2>" + list;
+  }
+
+  std::string dataset_remarks() const {
+    const Value* remarks = manifest_.find("dataset_remarks");
+    if (remarks == nullptr) return "";
+    std::string html = "<h2>Of the data</h2>";
+    for (const auto& dataset : remarks->as_map()) {
+      for (const Value& remark : dataset.value.as_list()) {
+        html +=
+            "<p class=\"note\">" + escape(dataset.key) + ": " + escape(remark.as_string()) + "</p>";
+      }
+    }
+    return html;
   }
 
   std::string plan() const {
@@ -155,19 +170,29 @@ class Page {
   static std::string short_name(const std::string& id) {
     const std::string element = split_id(id).second;
     const std::size_t equals = element.find('=');
-    return element.find(',') == std::string::npos && equals != std::string::npos
+    return find_outside(element, ",") == element.size() && equals != std::string::npos
                ? element.substr(equals + 1)
                : element;
   }
 
   static Measured measured(const std::string& name, const Value& metric) {
-    Measured result{name, metric.at("value").as_number(), {}, {}, {}};
+    Measured result{name, number_of(metric.at("value")), {}, {}, {}};
     if (const Value* interval = metric.find("interval")) {
-      result.low = interval->at("low").as_number();
-      result.high = interval->at("high").as_number();
+      result.low = number_of(interval->at("low"));
+      result.high = number_of(interval->at("high"));
     }
-    if (const Value* chance = metric.find("chance")) result.chance = chance->as_number();
+    if (const Value* chance = metric.find("chance")) result.chance = number_of(*chance);
     return result;
+  }
+
+  /// Artifacts of earlier versions hold numbers that are not finite, as text.
+  static double number_of(const Value& value) {
+    if (value.is_number()) return value.as_number();
+    const double infinity = std::numeric_limits<double>::infinity();
+    const std::string text = value.is_string() ? value.as_string() : "";
+    return text == "Infinity"    ? infinity
+           : text == "-Infinity" ? -infinity
+                                 : std::numeric_limits<double>::quiet_NaN();
   }
 
   std::vector<ArtifactFolderReader> artifacts(const std::string& id) const {
@@ -229,6 +254,7 @@ class Page {
     std::string html = "<article class=\"stage\" id=\"" + escape(stage) + "\"><h3>" +
                        escape(stage) + " <span class=\"type\">" +
                        escape(first.at("type").as_string()) + "</span></h3>";
+    html += left_out(first);
     if (ids.size() > 1) html += curves(ids);
     for (const std::string& id : ids) {
       std::string inside;
@@ -247,6 +273,20 @@ class Page {
                                     inside + "</details>";
     }
     return html + "</article>";
+  }
+
+  /// Which samples the stage's results are not of, and why.
+  static std::string left_out(const Value& entry) {
+    const Value* skipped = entry.find("skipped_samples");
+    if (skipped == nullptr) return "";
+    const std::size_t count = skipped->as_map().size();
+    std::string html = "<details><summary>" +
+                       (count == 1 ? "1 sample is left out, as it"
+                                   : std::to_string(count) + " samples are left out, as they") +
+                       " can't be read</summary><ul>";
+    for (const auto& sample : skipped->as_map())
+      html += "<li>" + escape(sample.key) + ": " + escape(sample.value.as_string()) + "</li>";
+    return html + "</ul></details>";
   }
 
   std::string timings() const {

@@ -7,6 +7,7 @@
 #include "host/report/charts.h"
 #include "host/report/html.h"
 #include "host/report/pictures.h"
+#include "microtome/axes.h"
 #include "microtome/error.h"
 
 namespace microtome::host::report {
@@ -97,13 +98,24 @@ std::string scatter(const Value& view, const ArtifactReader& artifact) {
   at::Tensor values = artifact.tensor(tensor_name(view));
   values = values.reshape({-1, values.size(-1)});
   if (values.size(1) < 2) throw Error("a scatter needs two columns");
-  const std::int64_t rows = values.size(0), step = (rows + most_points - 1) / most_points;
+  const std::int64_t rows = values.size(0);
+  // Chosen at random: rows at even steps may all be of one position of their samples.
+  const bool is_thinned = rows > most_points;
+  at::Tensor chosen;
+  if (is_thinned) {
+    constexpr std::uint64_t seed = 0;
+    const at::Tensor order =
+        at::randperm(rows, at::detail::createCPUGenerator(seed), at::TensorOptions(at::kLong));
+    chosen = std::get<0>(order.slice(0, 0, most_points).sort());
+  }
   const auto thin = [&](const at::Tensor& all) {
-    return step > 1 ? all.slice(0, 0, rows, step) : all;
+    return is_thinned ? all.index_select(0, chosen) : all;
   };
   Points points{numbers(thin(values.select(1, 0))), numbers(thin(values.select(1, 1))), {}, {}};
   std::string note;
-  if (step > 1) note = "<p class=\"note\">One point in " + std::to_string(step) + " is drawn.</p>";
+  if (is_thinned)
+    note = "<p class=\"note\">" + std::to_string(most_points) + " of the " + std::to_string(rows) +
+           " points are drawn, chosen at random.</p>";
   if (const std::string colour = option(view, "colour"); !colour.empty()) {
     at::Tensor groups = artifact.tensor(colour);
     groups = groups.repeat_interleave(rows / groups.numel(), 0);
@@ -194,7 +206,7 @@ constexpr const char* clipping_note =
 /// A map as it is drawn: its largest sizes are clipped, so that single places don't pale the rest.
 struct ClippedMap {
   explicit ClippedMap(const at::Tensor& map) {
-    values = at_most(map.to(at::kFloat).unsqueeze(0), most_pixels)[0];
+    values = at_most(map.to(at::kFloat).nan_to_num(0).unsqueeze(0), most_pixels)[0];
     const at::Tensor sizes = values.abs().flatten();
     const auto rank =
         static_cast<std::int64_t>(std::ceil(0.99 * static_cast<double>(sizes.numel())));
@@ -226,7 +238,7 @@ std::string side_by_side(const Value& view, const at::Tensor& maps, const at::Te
                  ? photograph(to_rgb(at_most(images[i], most_pixels)), shown_pixels, "the image") +
                        "<br>"
                  : "") +
-            (k < ids.size() ? escape(ids[k]) : "") + "</td>";
+            (k < ids.size() ? escape_name(ids[k]) : "") + "</td>";
   }
   html += "</tr>";
   for (std::int64_t method = 0; method < maps.size(0); ++method) {
@@ -252,6 +264,10 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
                        : artifact.tensor(name);
   }
   if (!values.defined()) throw Error("the artifact has no tensor \"" + name + "\"");
+  // Networks have maps with their channels last, too.
+  if (const std::vector<std::string> axes = words(view, "axes");
+      values.dim() == 4 && has_axis("c", axes) && has_axis("y", axes))
+    values = channels_first(values, axes);
   if (values.dim() == 2) return matrix(view, values);
   if (values.dim() != 4 && values.dim() != 5)
     throw Error("a heat map needs a matrix, N x C x H x W, or several of these");
@@ -273,7 +289,7 @@ std::string heat_map(const Value& view, const ArtifactReader& artifact) {
     }
     html += colour_bar(map.bound);
     const auto k = static_cast<std::size_t>(i);
-    html += "<figcaption>" + (k < ids.size() ? escape(ids[k]) : "") + "</figcaption></figure>";
+    html += "<figcaption>" + (k < ids.size() ? escape_name(ids[k]) : "") + "</figcaption></figure>";
   }
   return html + "</div>" + clipping_note;
 }

@@ -52,9 +52,9 @@ std::vector<std::string> stage_keys(const PlannedPipeline& planned, Catalog& cat
     }
     key.set("inputs", std::move(inputs));
     Value bindings = Value::map();
-    for (const auto& [port, pairs] : stage.bindings) {
+    for (const auto& [port, bound] : stage.bindings) {
       Value said = Value::map();
-      for (const auto& [input, field] : pairs) said.set(input, field);
+      for (const Binding& binding : bound) said.set(binding.input, binding.field);
       bindings.set(port, std::move(said));
     }
     key.set("bindings", std::move(bindings));

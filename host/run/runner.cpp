@@ -36,7 +36,6 @@ struct StageRecord {
   bool cached = false;
   double wall_seconds = 0, cpu_seconds = 0, peak_bytes = 0;
   std::string error;
-  std::vector<std::pair<std::string, std::string>> skipped;
   std::optional<std::size_t> pass;  ///< of several stages: the first that it served
   fs::path result;
 };
@@ -57,6 +56,10 @@ class PipelineRun {
                      cancellation, journal,        made_models_, profile_.get()},
         records_(planned.stages.size()) {
     journal_.write_to(folder_.path() / "log.jsonl");
+    for (const auto& [name, dataset] : planned.resources.datasets) {
+      if (!dataset->info().skipped.empty())
+        journal_.log(LogLevel::warning, "", skipped_text(dataset->info()));
+    }
     store_.sweep();
     ContentIndex index(options.store / "content-index");
     hashes_ = hash_inputs(planned, index);
@@ -66,11 +69,15 @@ class PipelineRun {
     for (const PlannedStage& stage : planned.stages)
       plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
     choose();
-    for (const auto& [name, open] : planned.resources.models) open.model->set_watch(profile_.get());
+    planned.resources.for_each_model([&](ProgramModel& model) { model.set_watch(profile_.get()); });
+    for (const auto& [name, dataset] : planned.resources.datasets) {
+      for (const std::string& remark : dataset->remarks())
+        journal_.log(LogLevel::warning, "dataset " + name, remark);
+    }
   }
 
   ~PipelineRun() {
-    for (const auto& [name, open] : planned_.resources.models) open.model->set_watch(nullptr);
+    planned_.resources.for_each_model([](ProgramModel& model) { model.set_watch(nullptr); });
   }
   PipelineRun(const PipelineRun&) = delete;
   PipelineRun& operator=(const PipelineRun&) = delete;
@@ -263,7 +270,6 @@ class PipelineRun {
       std::vector<StageReport> reports = run_stages(environment_, jobs);
       for (std::size_t k = 0; k < reports.size(); ++k) {
         Running& running = *computed[k];
-        running.record.skipped = std::move(reports[k].skipped);
         if (computed.size() > 1) running.record.pass = computed.front()->stage;
         attempt(running, [&] {
           if (reports[k].error) std::rethrow_exception(reports[k].error);
@@ -348,11 +354,24 @@ class PipelineRun {
     for (const auto& [name, hash] : hashes_.datasets) datasets.set(name, hash);
     value.set("models", std::move(models));
     value.set("datasets", std::move(datasets));
+    if (Value remarks = dataset_remarks(); !remarks.as_map().empty())
+      value.set("dataset_remarks", std::move(remarks));
     Value stages = Value::map();
     for (const std::size_t i : chosen_) stages.set(planned_.stages[i].id, stage_entry(i));
     value.set("stages", std::move(stages));
     value.set("shared_passes", shared_passes());
     return value;
+  }
+
+  /// What a reader should know of datasets, such as files that were left out.
+  Value dataset_remarks() const {
+    Value all = Value::map();
+    for (const auto& [name, dataset] : planned_.resources.datasets) {
+      Value list = Value::list();
+      for (const std::string& remark : dataset->remarks()) list.push_back(remark);
+      if (!list.as_list().empty()) all.set(name, std::move(list));
+    }
+    return all;
   }
 
   /// Stages that were computed together, each such set as a list.
@@ -388,12 +407,35 @@ class PipelineRun {
     if (!record.error.empty()) entry.set("error", record.error);
     if (const Value plans = plans_of(planned_.stages[i]); !plans.as_map().empty())
       entry.set("plan", plans);
-    if (!record.skipped.empty()) {
-      Value skipped = Value::map();
-      for (const auto& [id, why] : record.skipped) skipped.set(id, why);
+    if (Value skipped = skipped_samples(i); !skipped.as_map().empty())
       entry.set("skipped_samples", std::move(skipped));
-    }
     return entry;
+  }
+
+  /// Names of the datasets that a stage reads, itself or through the stages before it.
+  std::set<std::string> datasets_of(std::size_t i) const {
+    std::set<std::string> names;
+    for (const auto& [port, connection] : planned_.stages[i].connections) {
+      if (connection.kind == Connection::Kind::dataset ||
+          connection.kind == Connection::Kind::field)
+        names.insert(connection.name);
+      for (const std::size_t before : connection.stages) names.merge(datasets_of(before));
+    }
+    return names;
+  }
+
+  /// Why which samples are missing in a stage's results, by id.
+  Value skipped_samples(std::size_t i) const {
+    std::map<std::string, std::string> reasons;
+    for (const std::string& name : datasets_of(i)) {
+      const auto dataset = planned_.resources.datasets.find(name);
+      if (dataset == planned_.resources.datasets.end()) continue;
+      for (const SkippedSample& sample : dataset->second->info().skipped)
+        reasons.emplace(sample.id, sample.why);
+    }
+    Value skipped = Value::map();
+    for (const auto& [id, why] : reasons) skipped.set(id, why);
+    return skipped;
   }
 
   /// What the plans of the stage's declared models do, by port.
@@ -428,8 +470,9 @@ class PipelineRun {
 RunSummary run_pipeline(const PlannedPipeline& planned, Catalog& catalog, const RunOptions& options,
                         Cancellation& cancellation, Journal& journal,
                         const std::function<void()>& leave) {
-  for (const auto& [name, open] : planned.resources.models)
-    open.model->set_check([&cancellation] { cancellation.check(); });
+  planned.resources.for_each_model([&cancellation](ProgramModel& model) {
+    model.set_check([&cancellation] { cancellation.check(); });
+  });
   return PipelineRun(planned, catalog, options, cancellation, journal).run(leave);
 }
 

@@ -23,7 +23,8 @@ Value reading_of(const PlannedStage& stage) {
   reading.set("model", model.name);
   reading.set("output", model.output);
   Value bindings = Value::map();
-  for (const auto& [input, field] : stage.bindings.at(read.model)) bindings.set(input, field);
+  for (const Binding& binding : stage.bindings.at(read.model))
+    bindings.set(binding.input, binding.field);
   reading.set("bindings", std::move(bindings));
   return reading;
 }

@@ -116,8 +116,8 @@ NamedTensors StageContext::bind(const std::string& port, const Batch& batch) {
   const auto found = stage().bindings.find(port);
   if (found == stage().bindings.end())
     throw Error("nothing feeds the model at the input \"" + port + "\"");
-  for (const auto& [input, field] : found->second)
-    inputs.set(input, batch.fields.at(field).to(run_.device));
+  for (const Binding& binding : found->second)
+    inputs.set(binding.input, batch.fields.at(binding.field).to(run_.device, binding.to));
   return inputs;
 }
 

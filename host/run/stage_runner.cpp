@@ -8,6 +8,7 @@
 
 #include "host/pipeline/memory.h"
 #include "host/run/thread_state.h"
+#include "microtome/finite.h"
 
 namespace microtome::host {
 namespace {
@@ -33,7 +34,6 @@ struct Work {
   std::vector<std::int64_t> positions;
   std::int64_t index = 0;
   Batch batch;
-  std::vector<std::pair<std::string, std::string>> skipped;
   std::vector<Chunk> chunks;                        ///< by member
   std::vector<std::unique_ptr<StageState>> states;  ///< by member
 };
@@ -136,8 +136,8 @@ class Stream {
         return nullptr;
       }
       auto work = std::make_shared<Work>();
-      for (std::int64_t end = std::min(next + chunk, size); next < end; ++next)
-        work->positions.push_back(next);
+      work->positions = positions_between(next, std::min(next + chunk, size));
+      next += chunk;
       work->index = index++;
       return work;
     };
@@ -200,14 +200,13 @@ class Stream {
     run_.cancellation.check();
     const ComputeSlots::Slot slot(run_.slots);
     const ProfileSpan span(run_.profile, "chunk", "decode");
-    work.batch = load_batch(data_, work.positions, &work.skipped);
+    work.batch = data_.load(work.positions);
   }
 
   void compute(Work& work) {
     run_.cancellation.check();
     work.chunks.resize(members_.size());
     work.states.resize(members_.size());
-    if (work.batch.size() == 0) return;
     const ComputeSlots::Slot slot(run_.slots);
     const ProfileSpan span(run_.profile, "chunk", "compute");
     NamedTensors inputs;
@@ -231,7 +230,14 @@ class Stream {
             chunk.recording.emplace();
             chunk.recording->captured.assign(
                 from, from + static_cast<std::ptrdiff_t>(read.capture.size()));
-            if (read.forward) chunk.recording->outputs = recording.outputs;
+            const auto axes =
+                recording.axes.begin() + static_cast<std::ptrdiff_t>(member.first_capture);
+            chunk.recording->axes.assign(axes,
+                                         axes + static_cast<std::ptrdiff_t>(read.capture.size()));
+            if (read.forward) {
+              chunk.recording->outputs = recording.outputs;
+              chunk.recording->refused_outputs = recording.refused_outputs;
+            }
           }
           work.states[i] = member.stage->stage->begin(*member.context);
           member.stage->stage->batch(*work.states[i], chunk, *member.context);
@@ -255,6 +261,8 @@ class Stream {
       parts.push_back(model_->run(part, pass_));
     }
     Recording whole;
+    whole.axes = parts[0].axes;
+    whole.refused_outputs = parts[0].refused_outputs;
     for (std::size_t i = 0; i < pass_.capture.size(); ++i) {
       whole.captured.push_back(
           joined(parts, [&](const Recording& part) { return part.captured[i]; }));
@@ -278,19 +286,23 @@ class Stream {
     }
   }
 
-  static void collect(Member& member, const Work& work, std::size_t i) {
-    for (const auto& skipped : work.skipped) {
-      member.context->log(LogLevel::warning, "skipped " + skipped.first + ": " + skipped.second);
-      member.report.skipped.push_back(skipped);
+  /// Names the sample, which the writer doesn't know.
+  static void check(const Chunk::Emission& emission, const Batch& batch) {
+    const at::Tensor& rows = emission.rows;
+    if (!rows.defined() || rows.dim() == 0) return;
+    if (rows.size(0) != batch.size()) {
+      throw Error("\"" + emission.tensor + "\" has " + std::to_string(rows.size(0)) + " rows for " +
+                  std::to_string(batch.size()) + " samples");
     }
+    if (!emission.allow_nan)
+      demand_no_nan(rows, batch.ids, "the tensor \"" + emission.tensor + "\"");
+  }
+
+  static void collect(Member& member, const Work& work, std::size_t i) {
     if (!work.states[i]) return;
     std::vector<std::string> ports;
     for (const Chunk::Emission& emission : work.chunks[i].emissions) {
-      if (emission.rows.defined() && emission.rows.dim() > 0 &&
-          emission.rows.size(0) != work.batch.size()) {
-        throw Error("\"" + emission.tensor + "\" has " + std::to_string(emission.rows.size(0)) +
-                    " rows for " + std::to_string(work.batch.size()) + " samples");
-      }
+      check(emission, work.batch);
       member.context->output(emission.port)
           .append(emission.tensor, emission.rows, emission.allow_nan);
       if (std::find(ports.begin(), ports.end(), emission.port) == ports.end())

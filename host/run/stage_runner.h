@@ -1,8 +1,6 @@
 #pragma once
 
 #include <exception>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "host/run/stage_context.h"
@@ -11,8 +9,6 @@ namespace microtome::host {
 
 /// What a stage's run left besides its outputs.
 struct StageReport {
-  std::vector<std::pair<std::string, std::string>>
-      skipped;               ///< samples that could not be read, and why
   std::exception_ptr error;  ///< it failed, or the run ends
 };
 

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "host/model/torchscript/module_file.h"
+#include "host/support/file_name.h"
 #include "host/support/hash.h"
 
 namespace microtome::host {
@@ -11,20 +12,7 @@ namespace microtome::host {
 namespace fs = std::filesystem;
 
 std::string tensor_file_name(const std::string& name) {
-  std::string safe;
-  for (const char c : name) {
-    const bool plain =
-        std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-';
-    constexpr char digits[] = "0123456789abcdef";
-    if (plain) {
-      safe += c;
-    } else {
-      safe += '%';
-      safe += digits[static_cast<unsigned char>(c) >> 4];
-      safe += digits[static_cast<unsigned char>(c) & 15];
-    }
-  }
-  return safe + ".safetensors";
+  return safe_file_name(name) + ".safetensors";
 }
 
 ArtifactFolderWriter::ArtifactFolderWriter(fs::path folder, std::string kind)

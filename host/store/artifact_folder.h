@@ -18,7 +18,10 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   void tensor(const std::string& name, const at::Tensor& value, bool allow_nan) override;
   void append(const std::string& name, const at::Tensor& rows, bool allow_nan) override;
   void append_ids(const std::vector<std::string>& ids) override;
-  void metric(Metric metric) override { metrics_.push_back(metric.to_value()); }
+  void metric(Metric metric) override {
+    metric.demand_finite();
+    metrics_.push_back(metric.to_value());
+  }
   void view(View view) override { views_.push_back(view.to_value()); }
   void metadata(const std::string& key, Value value) override {
     metadata_.set(key, std::move(value));

@@ -1,37 +1,62 @@
 #include "host/store/safetensors.h"
 
 #include <array>
-#include <cstring>
-#include <utility>
+#include <optional>
 
+#include "host/store/unsigned_integers.h"
+#include "host/support/file_kind.h"
 #include "host/support/hash.h"
 #include "microtome/value.h"
 
 namespace microtome::host {
 namespace {
 
-constexpr std::size_t header_size = 4096;
 constexpr std::size_t most_waiting = 1 << 16;
 
-constexpr std::array<std::pair<const char*, at::ScalarType>, 9> types = {{{"F32", at::kFloat},
-                                                                          {"F64", at::kDouble},
-                                                                          {"F16", at::kHalf},
-                                                                          {"BF16", at::kBFloat16},
-                                                                          {"I64", at::kLong},
-                                                                          {"I32", at::kInt},
-                                                                          {"I16", at::kShort},
-                                                                          {"U8", at::kByte},
-                                                                          {"BOOL", at::kBool}}};
+/// A type of the format.
+struct FileType {
+  const char* name;
+  std::uint64_t bytes;  ///< of one element; 0: less than one
+  at::ScalarType type;  ///< as it is read
+  bool is_readable = true;
+};
+constexpr std::array types = {FileType{"F32", 4, at::kFloat},
+                              FileType{"F64", 8, at::kDouble},
+                              FileType{"F16", 2, at::kHalf},
+                              FileType{"BF16", 2, at::kBFloat16},
+                              FileType{"I64", 8, at::kLong},
+                              FileType{"I32", 4, at::kInt},
+                              FileType{"I16", 2, at::kShort},
+                              FileType{"I8", 1, at::kChar},
+                              FileType{"U8", 1, at::kByte},
+                              FileType{"BOOL", 1, at::kBool},
+                              FileType{"U16", 2, at::kInt},
+                              FileType{"U32", 4, at::kLong},
+                              FileType{"U64", 8, at::kLong},
+                              FileType{"F8_E4M3", 1, at::kFloat, false},
+                              FileType{"F8_E5M2", 1, at::kFloat, false},
+                              FileType{"F8_E8M0", 1, at::kFloat, false},
+                              FileType{"F8_E4M3FNUZ", 1, at::kFloat, false},
+                              FileType{"F8_E5M2FNUZ", 1, at::kFloat, false},
+                              FileType{"C64", 8, at::kComplexFloat, false},
+                              FileType{"C128", 16, at::kComplexDouble, false}};
+
+const FileType* type_called(const std::string& name) {
+  for (const FileType& type : types) {
+    if (name == type.name) return &type;
+  }
+  return nullptr;
+}
 
 const char* name_of(at::ScalarType type) {
-  for (const auto& [name, scalar] : types) {
-    if (scalar == type) return name;
+  for (const FileType& known : types) {
+    if (known.type == type && known.is_readable) return known.name;
   }
   throw Error(std::string("tensors of type ") + c10::toString(type) + " can't be stored");
 }
 
-std::uint64_t bytes_of(const StoredTensor& tensor) {
-  std::uint64_t bytes = c10::elementSize(tensor.type);
+std::uint64_t bytes_of(const StoredTensor& tensor, std::uint64_t of_element) {
+  std::uint64_t bytes = of_element;
   for (const std::int64_t size : tensor.shape) {
     if (size < 0 ||
         (size > 0 && bytes > (std::uint64_t{1} << 50) / static_cast<std::uint64_t>(size)))
@@ -49,6 +74,8 @@ std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file) {
   };
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw fail("it can't be opened");
+  const std::optional<FileKind> kind = file_kind_at(file);
+  if (kind && !kind->what.starts_with("a safetensors file")) throw fail(kind->text());
   const std::uint64_t size = std::filesystem::file_size(file);
   std::uint64_t length = 0;
   if (!stream.read(reinterpret_cast<char*>(&length), 8) || length > size - 8 ||
@@ -63,15 +90,11 @@ std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file) {
       if (entry.key == "__metadata__") continue;
       StoredTensor tensor;
       tensor.name = entry.key;
-      const std::string& type = entry.value.at("dtype").as_string();
-      bool known = false;
-      for (const auto& [name, scalar] : types) {
-        if (type == name) {
-          tensor.type = scalar;
-          known = true;
-        }
-      }
-      if (!known) throw Error("the type " + type + " is not supported");
+      const std::string& name = entry.value.at("dtype").as_string();
+      const FileType* type = type_called(name);
+      tensor.is_readable = type != nullptr && type->is_readable;
+      if (type != nullptr) tensor.type = type->type;
+      if (!tensor.is_readable || name != name_of(tensor.type)) tensor.stored_type = name;
       for (const Value& part : entry.value.at("shape").as_list())
         tensor.shape.push_back(part.as_integer());
       const auto& offsets = entry.value.at("data_offsets").as_list();
@@ -79,8 +102,9 @@ std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file) {
         throw Error("data_offsets are damaged");
       tensor.begin = 8 + length + static_cast<std::uint64_t>(offsets[0].as_integer());
       tensor.end = 8 + length + static_cast<std::uint64_t>(offsets[1].as_integer());
+      // Of a type that nobody knows here, the size is not known either.
       if (tensor.end > size || tensor.end < tensor.begin ||
-          tensor.end - tensor.begin != bytes_of(tensor)) {
+          (type != nullptr && tensor.end - tensor.begin != bytes_of(tensor, type->bytes))) {
         throw Error("the tensor \"" + tensor.name +
                     "\" does not lie in the file; it is cut off or damaged");
       }
@@ -92,8 +116,18 @@ std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file) {
   return tensors;
 }
 
+void demand_readable(const std::filesystem::path& file, const StoredTensor& tensor) {
+  if (tensor.is_readable) return;
+  const bool is_complex = tensor.stored_type.rfind('C', 0) == 0;
+  throw Error("the tensor \"" + tensor.name + "\" of the file " + file.string() + " is " +
+              tensor.stored_type + ", which can't be read; save it " +
+              (is_complex ? "as two real tensors (torch.view_as_real)"
+                          : "in another type, such as tensor.to(torch.float32)"));
+}
+
 at::Tensor read_tensor(const std::filesystem::path& file, const StoredTensor& tensor,
                        std::int64_t first, std::int64_t last) {
+  demand_readable(file, tensor);
   std::vector<std::int64_t> shape = tensor.shape;
   std::uint64_t begin = tensor.begin, bytes = tensor.end - tensor.begin;
   if (last >= 0) {
@@ -105,81 +139,32 @@ at::Tensor read_tensor(const std::filesystem::path& file, const StoredTensor& te
     bytes = row * static_cast<std::uint64_t>(last - first);
     shape[0] = last - first;
   }
-  at::Tensor value = at::empty(shape, tensor.type);
+  std::optional<UnsignedType> unsigned_type;
+  if (tensor.stored_type == "U16") unsigned_type = UnsignedType::bits16;
+  if (tensor.stored_type == "U32") unsigned_type = UnsignedType::bits32;
+  if (tensor.stored_type == "U64") unsigned_type = UnsignedType::bits64;
+  at::Tensor value = at::empty(shape, unsigned_type ? held_in(*unsigned_type) : tensor.type);
   std::ifstream stream(file, std::ios::binary);
   stream.seekg(static_cast<std::streamoff>(begin));
   if (bytes > 0 &&
       !stream.read(static_cast<char*>(value.data_ptr()), static_cast<std::streamsize>(bytes))) {
     throw Error("the file " + file.string() + " is cut off");
   }
-  return value;
-}
-
-at::Tensor read_npy(const std::filesystem::path& file) {
-  const auto fail = [&](const std::string& why) {
-    return Error("the file " + file.string() + " can't be read as .npy: " + why);
-  };
-  std::ifstream stream(file, std::ios::binary);
-  std::array<char, 10> start{};
-  if (!stream.read(start.data(), 10) || std::memcmp(start.data(), "\x93NUMPY", 6) != 0)
-    throw fail("it is no .npy file");
-  std::uint32_t length =
-      static_cast<unsigned char>(start[8]) + 256U * static_cast<unsigned char>(start[9]);
-  if (start[6] >= 2) {
-    std::array<char, 2> more{};
-    stream.read(more.data(), 2);
-    length +=
-        (static_cast<unsigned char>(more[0]) << 16U) + (static_cast<unsigned char>(more[1]) << 24U);
+  if (!unsigned_type) return value;
+  try {
+    return widened(value, *unsigned_type);
+  } catch (const Error& error) {
+    throw Error("the tensor \"" + tensor.name + "\" of the file " + file.string() + ": " +
+                error.what());
   }
-  if (length > 1'000'000) throw fail("its header is damaged");
-  std::string header(length, ' ');
-  if (!stream.read(header.data(), length)) throw fail("it is cut off");
-  const auto value_after = [&](const std::string& key) {
-    const auto at = header.find("'" + key + "'");
-    if (at == std::string::npos) throw fail("its header lacks " + key);
-    return header.substr(header.find(':', at) + 1);
-  };
-  if (value_after("fortran_order").find("True") < value_after("fortran_order").find("False"))
-    throw fail("its order is Fortran's; save it with numpy.ascontiguousarray");
-  const std::string description = value_after("descr");
-  const auto quote = description.find('\'');
-  const std::string type =
-      description.substr(quote + 1, description.find('\'', quote + 1) - quote - 1);
-  constexpr std::array<std::pair<const char*, at::ScalarType>, 8> known = {{{"<f4", at::kFloat},
-                                                                            {"<f8", at::kDouble},
-                                                                            {"<f2", at::kHalf},
-                                                                            {"<i8", at::kLong},
-                                                                            {"<i4", at::kInt},
-                                                                            {"<i2", at::kShort},
-                                                                            {"|u1", at::kByte},
-                                                                            {"|b1", at::kBool}}};
-  StoredTensor tensor{"npy", at::kFloat, {}, 0, 0};
-  bool found = false;
-  for (const auto& [name, scalar] : known) {
-    if (type == name) {
-      tensor.type = scalar;
-      found = true;
-    }
-  }
-  if (!found) throw fail("the type " + type + " is not supported");
-  const std::string shape = value_after("shape");
-  const std::string inside =
-      shape.substr(shape.find('(') + 1, shape.find(')') - shape.find('(') - 1);
-  for (std::size_t at = 0; at < inside.size();) {
-    const std::size_t comma = std::min(inside.find(',', at), inside.size());
-    const std::string number = inside.substr(at, comma - at);
-    if (number.find_first_of("0123456789") != std::string::npos)
-      tensor.shape.push_back(std::stoll(number));
-    at = comma + 1;
-  }
-  tensor.begin = static_cast<std::uint64_t>(stream.tellg());
-  tensor.end = tensor.begin + bytes_of(tensor);
-  if (tensor.end > std::filesystem::file_size(file)) throw fail("it is cut off");
-  return read_tensor(file, tensor);
 }
 
 TensorFileWriter::TensorFileWriter(std::filesystem::path file, std::string name)
-    : file_(std::move(file)), name_(std::move(name)) {}
+    : file_(std::move(file)), name_(std::move(name)) {
+  // Room for the name, and for a shape that is not known yet.
+  constexpr std::size_t page = 4096, others = 2048;
+  header_size_ = (to_json(Value(name_)).size() + others + page - 1) / page * page;
+}
 
 void TensorFileWriter::append(const at::Tensor& rows) {
   if (rows.dim() == 0) throw Error("\"" + name_ + "\": rows have a first dimension");
@@ -217,7 +202,7 @@ void TensorFileWriter::write_bytes(const at::Tensor& value) {
       return;
     }
     stream_.open(file_, std::ios::binary);
-    const std::string padding(8 + header_size, ' ');
+    const std::string padding(8 + header_size_, ' ');
     stream_.write(padding.data(), static_cast<std::streamsize>(padding.size()));
     stream_.write(waiting_.data(), static_cast<std::streamsize>(waiting_.size()));
     waiting_ = {};
@@ -238,8 +223,9 @@ std::string TensorFileWriter::header() const {
   Value header;
   header.set(name_, std::move(entry));
   std::string text = to_json(header);
-  text.resize(header_size, ' ');
-  const std::uint64_t length = header_size;
+  if (text.size() > header_size_) throw Error("\"" + name_ + "\" has too many dimensions to store");
+  text.resize(header_size_, ' ');
+  const std::uint64_t length = header_size_;
   return std::string(reinterpret_cast<const char*>(&length), 8) + text;
 }
 
@@ -257,7 +243,7 @@ StoredFile TensorFileWriter::finish() {
   stream_.close();
   if (!stream_)
     throw Error("the file " + file_.string() + " could not be written; is the disk full?");
-  const std::uint64_t begin = 8 + header_size, end = begin + bytes_;
+  const std::uint64_t begin = 8 + header_size_, end = begin + bytes_;
   return {{name_, type_, shape_, begin, end}, end, was_waiting ? hash : hash_file(file_)};
 }
 

@@ -13,19 +13,22 @@ namespace microtome::host {
 /// A tensor in a safetensors file.
 struct StoredTensor {
   std::string name;
-  at::ScalarType type = at::kFloat;
+  at::ScalarType type = at::kFloat;  ///< as it is read; nothing is lost by that
   std::vector<std::int64_t> shape;
   std::uint64_t begin = 0, end = 0;  ///< bytes from the start of the file
+  std::string stored_type = {};      ///< as the file calls it, where that is another
+  bool is_readable = true;           ///< false for types that LibTorch does not have
 };
 
-/// The tensors of a file. Throws `Error` naming the file when it is damaged or of another format.
+/// The tensors of a file, those of types that can't be read among them. Throws `Error` naming the
+/// file when it is damaged or of another format.
 std::vector<StoredTensor> read_tensor_list(const std::filesystem::path& file);
-/// Rows [first, last) of a tensor; the whole tensor when `last` is -1.
+/// Throws `Error` naming the tensor, its type and the remedy when it can't be read.
+void demand_readable(const std::filesystem::path& file, const StoredTensor& tensor);
+/// Rows [first, last) of a tensor; the whole tensor when `last` is -1. Unsigned integers are read
+/// into the next wider type; `Error` for one of 64 bits that does not fit into int64.
 at::Tensor read_tensor(const std::filesystem::path& file, const StoredTensor& tensor,
                        std::int64_t first = 0, std::int64_t last = -1);
-/// A NumPy .npy file. Throws `Error` naming the file.
-at::Tensor read_npy(const std::filesystem::path& file);
-
 /// A file that is whole.
 struct StoredFile {
   StoredTensor tensor;
@@ -33,9 +36,9 @@ struct StoredFile {
   std::string hash;  ///< of all of it
 };
 
-/// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB is filled in at
-/// the end. Small ones stay in memory until then, so that a run of many stages does not keep many
-/// files open.
+/// Writes one tensor to a file of its own that can grow by rows: a header of 4 KiB, more for a
+/// long name, is filled in at the end. Small ones stay in memory until then, so that a run of many
+/// stages does not keep many files open.
 class TensorFileWriter {
  public:
   TensorFileWriter(std::filesystem::path file, std::string name);
@@ -51,6 +54,7 @@ class TensorFileWriter {
   std::string header() const;
   std::filesystem::path file_;
   std::string name_;
+  std::size_t header_size_ = 0;
   std::string waiting_;  ///< what is not in the file yet; nothing once that is open
   std::ofstream stream_;
   bool started_ = false;

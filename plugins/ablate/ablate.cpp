@@ -29,8 +29,8 @@ std::int64_t axis_size(const HookPointInfo& info, const std::string& axis) {
     return std::accumulate(info.shape.begin() + 1, info.shape.end(), std::int64_t{1},
                            std::multiplies<>());
   }
-  const std::int64_t dimension = axis_dimension(axis, static_cast<std::int64_t>(info.shape.size()),
-                                                c10::isIntegralType(info.type, false));
+  const std::int64_t dimension =
+      axis_dimension(axis, info.axes, static_cast<std::int64_t>(info.shape.size()));
   return info.shape.at(static_cast<std::size_t>(dimension));
 }
 
@@ -38,14 +38,6 @@ std::string site_text(const std::vector<HookPoint>& site) {
   std::string text;
   for (const HookPoint& hook : site) text += (text.empty() ? "" : " + ") + hook.text();
   return text;
-}
-
-std::vector<std::int64_t> chunk_positions(std::int64_t chunk, std::int64_t size,
-                                          std::int64_t samples) {
-  std::vector<std::int64_t> positions(
-      static_cast<std::size_t>(std::min(size, samples - chunk * size)));
-  std::iota(positions.begin(), positions.end(), chunk * size);
-  return positions;
 }
 
 /// Sums over samples of one column of effects.
@@ -211,8 +203,9 @@ std::vector<at::Tensor> Ablate::rows(const Work& work) const {
 }
 
 std::vector<at::Tensor> Ablate::means(const Work& work) const {
-  const std::int64_t samples = work.data.info().size, size = work.context.chunk_size();
-  const std::int64_t chunks = (samples + size - 1) / size;
+  const std::int64_t samples = work.data.info().size;
+  const auto all = chunks_of(samples, work.context.chunk_size());
+  const auto chunks = static_cast<std::int64_t>(all.size());
   struct Sum {
     at::Tensor value;
     at::ScalarType type = at::kFloat;  ///< of what is summed
@@ -222,14 +215,19 @@ std::vector<at::Tensor> Ablate::means(const Work& work) const {
     const std::int64_t count = std::min(chunks_at_once, chunks - block);
     std::vector<std::vector<Sum>> parts(static_cast<std::size_t>(count));
     work.context.parallel_for(count, [&](std::int64_t k) {
-      const Batch batch = work.data.load(chunk_positions(block + k, size, samples));
+      const Batch batch = work.data.load(all[static_cast<std::size_t>(block + k)]);
       Pass pass;
       pass.capture = work.places;
       pass.outputs = false;
       const Recording recording = work.model.run(work.context.bind("model", batch), pass);
-      for (const at::Tensor& value : recording.captured)
+      for (std::size_t i = 0; i < work.places.size(); ++i) {
+        const at::Tensor& value = recording.captured[i];
+        demand_finite(
+            value, batch.ids,
+            "the value at \"" + work.places[i].text() + "\", of which the mean is taken,");
         parts[static_cast<std::size_t>(k)].push_back(
             {value.to(at::kDouble).sum(0, /*keepdim=*/true), value.scalar_type()});
+      }
     });
     // In the order of the chunks, so that the sum does not depend on who was first.
     for (const auto& part : parts) {
@@ -277,12 +275,15 @@ Ablate::Effects Ablate::effects(const Work& work,
     if (!value.defined())
       return {hook, [this](const at::Tensor& part) { return at::full_like(part, number()); }};
     if (hook.selector.empty()) return {hook, {}, value};
-    return {hook, [value, hook](const at::Tensor&) { return select(value, hook.selector); }};
+    return {hook, [value, hook, axes = work.model.resolve(whole(hook)).axes](const at::Tensor&) {
+              return select(value, hook.selector, axes);
+            }};
   };
 
   Effects result;
   result.ids = batch.ids;
   result.clean = target.score(clean).to(at::kFloat).cpu();
+  demand_finite(result.clean, batch.ids, "the target's score");
   std::vector<at::Tensor> effect, changed, outputs;
   const bool has_classes = on_outputs && clean.output(params_.target.output).dim() == 2;
   for (std::size_t s = 0; s < work.sites.size(); ++s) {
@@ -294,7 +295,10 @@ Ablate::Effects Ablate::effects(const Work& work,
     const std::optional<std::size_t> cut = work.cut_of[s];
     const Recording patched =
         cut ? work.model.resume(*clean.snapshots[*cut], pass) : work.model.run(inputs, pass);
-    effect.push_back(target.score(patched).to(at::kFloat).cpu() - result.clean);
+    const at::Tensor score = target.score(patched).to(at::kFloat).cpu();
+    demand_finite(score, batch.ids,
+                  "the target's score with " + site_text(work.sites[s]) + " replaced");
+    effect.push_back(score - result.clean);
     if (has_classes) {
       changed.push_back((patched.output(params_.target.output).argmax(1) !=
                          clean.output(params_.target.output).argmax(1))
@@ -314,7 +318,8 @@ void Ablate::run(Context& context) const {
   const Model& model = context.model("model");
   const Dataset& data = context.dataset("data");
   const std::int64_t samples = data.info().size, size = context.chunk_size();
-  const std::int64_t chunks = (samples + size - 1) / size;
+  const auto all = chunks_of(samples, size);
+  const auto chunks = static_cast<std::int64_t>(all.size());
   Work work{model, data, context, sites(model), {}, {}, {}, {}, {}, context.directions()};
   for (const HookPoint& hook : params_.at) {
     if (Work::place_in(work.places, hook) < work.places.size()) continue;
@@ -328,13 +333,7 @@ void Ablate::run(Context& context) const {
   work.rows = rows(work);
   if (params_.with == Replacement::resample) {
     if (samples < 2) throw Error("with: resample needs two samples at least");
-    // Along a random circle, so that no sample is its own donor.
-    const at::Tensor circle =
-        at::randperm(samples, context.generator(donor_stream), at::kLong).contiguous();
-    const auto* order = circle.data_ptr<std::int64_t>();
-    work.donors.resize(static_cast<std::size_t>(samples));
-    for (std::int64_t i = 0; i < samples; ++i)
-      work.donors[static_cast<std::size_t>(order[i])] = order[(i + 1) % samples];
+    work.donors = random_donors(samples, context.generator(donor_stream));
   }
 
   ArtifactWriter& writer = context.output("effects");
@@ -344,7 +343,7 @@ void Ablate::run(Context& context) const {
     const std::int64_t count = std::min(chunks_at_once, chunks - block);
     std::vector<Effects> parts(static_cast<std::size_t>(count));
     context.parallel_for(count, [&](std::int64_t k) {
-      parts[static_cast<std::size_t>(k)] = effects(work, chunk_positions(block + k, size, samples));
+      parts[static_cast<std::size_t>(k)] = effects(work, all[static_cast<std::size_t>(block + k)]);
     });
     for (const Effects& part : parts) {
       writer.append("effect", part.effect);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <numeric>
 
 namespace activation_maximization {
 
@@ -161,6 +160,8 @@ ActivationMaximization::Found ActivationMaximization::maximise(
     const Objective::Result result =
         objective(move.apply(images, generator).to(context.device()), true);
     found.curve[step] = result.scores.detach().mean().cpu();
+    demand_finite(found.curve[step], "the score in step " + std::to_string(step) +
+                                         ", a sign of too large a learning_rate,");
     adam.zero_grad();
     if (result.scores.requires_grad()) {
       (-result.scores.sum()).backward({}, /*keep_graph=*/regularised());
@@ -172,7 +173,7 @@ ActivationMaximization::Found ActivationMaximization::maximise(
     if (params_.total_variation > 0)
       penalty = penalty + params_.total_variation * total_variation(images);
     if (params_.diversity > 0)
-      penalty = penalty + params_.diversity * similarity(result.layer).cpu();
+      penalty = penalty + params_.diversity * similarity(result.layer, result.axes).cpu();
     if (penalty.requires_grad()) penalty.backward();
     adam.step();
   }
@@ -191,12 +192,14 @@ void ActivationMaximization::run(Context& context) const {
   const Model& model = context.model("model");
   const Dataset& data = context.dataset("data");
   const FieldInfo* field = data.info().images();
-  const auto load = [&](std::int64_t first, std::int64_t count) {
-    std::vector<std::int64_t> positions(static_cast<std::size_t>(count));
-    std::iota(positions.begin(), positions.end(), first);
-    return data.load(positions).fields.at(field->name).to(at::kFloat);
+  const auto load = [&](const std::vector<std::int64_t>& positions) {
+    const Batch batch = data.load(positions);
+    at::Tensor images = batch.fields.at(field->name).to(at::kFloat);
+    demand_finite(images, batch.ids, "the image");
+    return std::pair(std::move(images), batch.ids);
   };
-  const at::Tensor natural = load(0, std::min(natural_images, data.info().size));
+  const at::Tensor natural =
+      load(positions_between(0, std::min(natural_images, data.info().size))).first;
   const at::Tensor colour = colour_root(natural);
   std::vector<std::int64_t> shape = model.inputs()[0].shape;
   if (shape.size() != 3) shape = natural.sizes().slice(1).vec();
@@ -209,11 +212,14 @@ void ActivationMaximization::run(Context& context) const {
   at::Tensor highest;
   {
     const at::NoGradGuard no_gradients;
-    for (std::int64_t at = 0; at < data.info().size; at += context.chunk_size()) {
+    for (const auto& positions : chunks_of(data.info().size, context.chunk_size())) {
       context.check_cancelled();
-      const at::Tensor images = load(at, std::min(context.chunk_size(), data.info().size - at));
-      const at::Tensor top =
-          Objective::scores(objectives, images.to(context.device())).amax(1).cpu();
+      const std::pair<at::Tensor, std::vector<std::string>> samples = load(positions);
+      const at::Tensor scores = Objective::scores(objectives, samples.first.to(context.device()));
+      for (std::int64_t i = 0; i < count; ++i)
+        demand_finite(scores[i], samples.second,
+                      "the score " + params_.targets[static_cast<std::size_t>(i)].text());
+      const at::Tensor top = scores.amax(1).cpu();
       highest = highest.defined() ? at::maximum(highest, top) : top;
     }
   }

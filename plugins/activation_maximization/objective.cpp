@@ -22,10 +22,12 @@ Objective::Result Objective::score(const Recording& recording, std::int64_t imag
   result.scores = TargetScore(target_, recording, Batch{}, direction_).score(recording, 1, offset);
   if (!target_.hook) return result;
   result.layer = recording.captured[offset + 1];
+  result.axes = recording.axes[offset + 1];
   // The target sums over what its hook selects; a direction has already summed over channels.
   const at::Tensor& selected = recording.captured[offset];
   std::int64_t summed = selected.numel() / images;
-  if (target_.direction) summed /= selected.size(selected.dim() == 4 ? 1 : selected.dim() - 1);
+  if (target_.direction)
+    summed /= selected.size(axis_dimension("c", recording.axes[offset], selected.dim()));
   result.scores = result.scores / static_cast<double>(summed);
   return result;
 }
@@ -60,10 +62,10 @@ at::Tensor Objective::scores(const std::vector<Objective>& objectives, const at:
   return at::stack(all);
 }
 
-at::Tensor similarity(const at::Tensor& layer) {
+at::Tensor similarity(const at::Tensor& layer, const Axes& axes) {
   const std::int64_t count = layer.size(0);
   if (count < 2) return at::zeros({}, layer.options());
-  at::Tensor flat = layer.flatten(2);
+  at::Tensor flat = channels_first(layer, axes).flatten(2);
   if (flat.dim() == 2) flat = flat.unsqueeze(2);
   at::Tensor gram = at::matmul(flat, flat.transpose(1, 2)).flatten(1);
   gram = gram / gram.norm(2, {1}, true).clamp_min(1e-10);

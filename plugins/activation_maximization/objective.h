@@ -14,8 +14,9 @@ class Objective {
   Objective(microtome::Target target, const microtome::Model& model, microtome::Context& context);
 
   struct Result {
-    at::Tensor scores;  ///< [N]
-    at::Tensor layer;   ///< the whole value at the target's hook; undefined without one
+    at::Tensor scores;     ///< [N]
+    at::Tensor layer;      ///< the whole value at the target's hook; undefined without one
+    microtome::Axes axes;  ///< of `layer` after N
   };
   /// `images` enter the model as its only input.
   Result operator()(const at::Tensor& images, bool with_gradients) const;
@@ -34,6 +35,6 @@ class Objective {
 
 /// Mean cosine similarity of the Gram matrices of different images' values at a layer (Olah,
 /// Mordvintsev, Schubert 2017); 0 for one image.
-at::Tensor similarity(const at::Tensor& layer);
+at::Tensor similarity(const at::Tensor& layer, const microtome::Axes& axes);
 
 }  // namespace activation_maximization

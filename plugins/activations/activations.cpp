@@ -39,11 +39,13 @@ struct Params {
   std::string positions = "all";
 };
 
-/// Nothing adds up; the rows go to disk as they come.
-struct Nothing {};
+/// The rows go to disk as they come; what is kept is what their dimensions are.
+struct LayerAxes {
+  std::vector<Axes> axes;  ///< by layer
+};
 
 /// Values at hook points, for each sample.
-class Activations final : public StreamingStage<Nothing> {
+class Activations final : public StreamingStage<LayerAxes> {
  public:
   using Params = ::Params;
 
@@ -67,13 +69,13 @@ class Activations final : public StreamingStage<Nothing> {
     spec.parameter("pool", &Params::pool)
         .choices({"none", "mean", "max", "flatten", "token"})
         .doc(
-            "none keeps the value; mean and max over positions (y and x, or tokens); flatten makes "
-            "a vector; token takes one token");
+            "none keeps the value; mean and max over places (all axes but channels and heads); "
+            "flatten makes a vector; token takes one token");
     spec.parameter("token", &Params::token).doc("which token pool: token takes; -1 is the last");
     spec.parameter("positions", &Params::positions)
         .doc(
-            "for N x C x H x W with pool: none: all, random:k (k places a sample, without "
-            "repetition), grid:k (k x k places, evenly spread)");
+            "for maps (axes c, y, x in any order) with pool: none: all, random:k (k places a "
+            "sample, without repetition), grid:k (k x k places, evenly spread)");
   }
 
   Plan plan(const PlanInputs& inputs) const override {
@@ -90,12 +92,15 @@ class Activations final : public StreamingStage<Nothing> {
       if (!info->shape.empty()) {
         try {
           const at::Tensor sample = at::zeros(info->shape, info->type);
-          Selector axes;
-          axes.axes = layer.selector.axes;
-          const at::Tensor value = pooled(select(sample, axes));
-          tensor.shape = value.sizes().vec();
-          if (positions_.kind != Positions::Kind::all)
-            tensor.shape = {1, place_count(value), value.size(1)};
+          const Selector axes{layer.selector.axes, {}};
+          const Rows rows =
+              pooled({select(sample, axes, info->axes), remaining_axes(info->axes, axes)});
+          tensor.shape = rows.value.sizes().vec();
+          tensor.axes = rows.axes;
+          if (positions_.kind != Positions::Kind::all) {
+            tensor.shape = {1, place_count(rows.value), rows.value.size(1)};
+            tensor.axes = {"token", "c"};
+          }
           tensor.shape[0] = -1;
         } catch (const Error& error) {
           inputs.problems().add(layer.location, error.what());
@@ -107,10 +112,13 @@ class Activations final : public StreamingStage<Nothing> {
     return plan;
   }
 
-  void batch(Nothing&, Chunk& chunk, Context& context) const override {
+  void batch(LayerAxes& state, Chunk& chunk, Context& context) const override {
+    state.axes.resize(params_.layers.size());
     for (std::size_t i = 0; i < params_.layers.size(); ++i) {
-      const at::Tensor value = pooled(chunk.recording->captured[i]);
+      const Rows rows = pooled({chunk.recording->captured[i], chunk.recording->axes[i]});
+      const at::Tensor& value = rows.value;
       const std::string name = params_.layers[i].text();
+      state.axes[i] = positions_.kind == Positions::Kind::all ? rows.axes : Axes{"token", "c"};
       if (positions_.kind == Positions::Kind::all) {
         chunk.emit("activations", name, value, true);
         continue;
@@ -126,49 +134,71 @@ class Activations final : public StreamingStage<Nothing> {
     }
   }
 
-  void merge(Nothing&, Nothing&&) const override {}
+  void merge(LayerAxes& earlier, LayerAxes&& later) const override {
+    if (earlier.axes.empty()) earlier = std::move(later);
+  }
 
-  void finish(Nothing&, Context& context) const override {
+  void finish(LayerAxes& state, Context& context) const override {
     ArtifactWriter& writer = context.output("activations");
     Value layers = Value::list();
     for (const HookPoint& layer : params_.layers) layers.push_back(layer.text());
     writer.metadata("layers", std::move(layers));
     writer.metadata("positions", Value(params_.positions));
+    Value all = Value::map();
+    for (std::size_t i = 0; i < state.axes.size(); ++i) {
+      Value axes = Value::list();
+      for (const std::string& axis : state.axes[i]) axes.push_back(axis);
+      all.set(params_.layers[i].text(), std::move(axes));
+    }
+    writer.metadata("axes", std::move(all));
   }
 
  private:
-  /// Pools over positions; N stays first.
-  at::Tensor pooled(const at::Tensor& value) const {
-    const std::int64_t rank = value.dim();
+  struct Rows {
+    at::Tensor value;  ///< N first
+    Axes axes;         ///< after N
+  };
+
+  /// Pools over places; N stays first.
+  Rows pooled(const Rows& rows) const {
+    const at::Tensor& value = rows.value;
     switch (params_.pool) {
       case Pool::none:
         break;
       case Pool::flatten:
-        return value.flatten(1);
-      case Pool::token:
-        if (rank != 3)
-          throw Error("pool: token needs a value of N x tokens x units, this one has rank " +
-                      std::to_string(rank));
-        if (params_.token >= value.size(1) || params_.token < -value.size(1)) {
+        return {value.flatten(1), {"c"}};
+      case Pool::token: {
+        const std::int64_t dimension = axis_dimension("token", rows.axes, value.dim());
+        const std::int64_t size = value.size(dimension);
+        if (params_.token >= size || params_.token < -size)
           throw Error("there is no token " + std::to_string(params_.token) + " among " +
-                      std::to_string(value.size(1)));
-        }
-        return value.select(1, params_.token);
+                      std::to_string(size));
+        Axes left = rows.axes;
+        left.erase(left.begin() + dimension - 1);
+        return {value.select(dimension, params_.token), left};
+      }
       case Pool::mean:
       case Pool::max: {
-        if (rank < 3) return value;
-        // Positions are y and x after the channels, or the tokens before the units.
-        const at::Tensor flat = rank == 3 ? value : value.flatten(2);
-        const std::int64_t dimension = rank == 3 ? 1 : 2;
-        return params_.pool == Pool::mean ? flat.mean(dimension) : flat.amax(dimension);
+        if (value.dim() < 3) return rows;
+        const std::vector<std::int64_t> places = place_dimensions(rows.axes);
+        if (places.empty()) return rows;
+        Axes left;
+        for (const std::string& axis : rows.axes) {
+          if (axis == "c" || axis == "head") left.push_back(axis);
+        }
+        return {params_.pool == Pool::mean ? value.mean(places) : value.amax(places), left};
       }
     }
-    if (positions_.kind != Positions::Kind::all) {
-      if (rank != 4)
-        throw Error("positions: " + params_.positions +
-                    " needs a value of N x C x H x W, this one has rank " + std::to_string(rank));
+    if (positions_.kind == Positions::Kind::all) return rows;
+    if (rows.axes.size() != 3 || !has_axis("c", rows.axes) || !has_axis("y", rows.axes) ||
+        !has_axis("x", rows.axes)) {
+      throw Error("positions: " + params_.positions +
+                  " needs a map, with the axes c, y and x; those of this value are " +
+                  (rows.axes.empty() ? "not known" : axes_text(rows.axes)));
     }
-    return value;
+    const at::Tensor map = channels_first(value, rows.axes);
+    const bool turned = axis_dimension("y", rows.axes, 4) > axis_dimension("x", rows.axes, 4);
+    return {turned ? map.transpose(2, 3) : map, {"c", "y", "x"}};
   }
 
   std::int64_t place_count(const at::Tensor& value) const {
@@ -201,7 +231,7 @@ class Activations final : public StreamingStage<Nothing> {
     for (std::int64_t row = 0; row < rows; ++row) {
       // A stream a sample, so that places do not depend on chunks.
       at::Generator generator =
-          context.generator(static_cast<std::uint64_t>(chunk.batch.first + row));
+          context.generator(static_cast<std::uint64_t>(chunk.batch.position(row)));
       all.push_back(std::get<0>(at::randperm(height * width, generator).slice(0, 0, count).sort()));
     }
     return at::stack(all);

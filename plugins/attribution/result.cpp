@@ -16,12 +16,6 @@ Attributions attributions(const ScoreFunction& score, const at::Tensor& scores,
 
 at::Tensor row_sums(const at::Tensor& values) { return values.to(at::kDouble).flatten(1).sum(1); }
 
-std::optional<std::size_t> row_not_finite(const at::Tensor& values) {
-  const at::Tensor wrong = values.isfinite().logical_not().reshape({values.size(0), -1}).any(1);
-  if (!wrong.any().item<bool>()) return std::nullopt;
-  return static_cast<std::size_t>(wrong.nonzero()[0].item<std::int64_t>());
-}
-
 at::Tensor by_row(const at::Tensor& factors, const at::Tensor& like) {
   std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
   shape[0] = -1;
@@ -35,7 +29,7 @@ std::vector<at::Generator> generators_of(const AttributionInput& input, std::int
   std::vector<at::Generator> generators;
   generators.reserve(static_cast<std::size_t>(rows));
   for (std::int64_t row = 0; row < rows; ++row) {
-    const std::int64_t sample = (input.batch.first + row) * streams_of_a_sample;
+    const std::int64_t sample = input.batch.position(row) * streams_of_a_sample;
     generators.push_back(
         context.generator(after_baselines + static_cast<std::uint64_t>(sample) + baseline));
   }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "microtome/sdk.h"
@@ -17,9 +16,6 @@ at::Tensor row_sums(const at::Tensor& values);
 
 /// Of an image or any other value for each sample: the factor of N values, shaped to multiply it.
 at::Tensor by_row(const at::Tensor& factors, const at::Tensor& like);
-
-/// The first row with a NaN or an infinite value; nothing when all are finite.
-std::optional<std::size_t> row_not_finite(const at::Tensor& values);
 
 /// One generator for each sample of the batch, so that chunks don't matter; `baseline` tells those
 /// of several baselines apart. Its streams are not those of random baselines.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "microtome/class_numbers.h"
+
 namespace evaluate {
 
 using namespace microtome;
@@ -50,7 +52,11 @@ Plan Evaluate::plan(const PlanInputs& inputs) const {
   plan.tolerates_reduced_precision = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = true};
   const DatasetInfo* data = inputs.dataset("data");
-  if (data != nullptr && data->find(params_.label) == nullptr) {
+  const FieldInfo* label = data == nullptr ? nullptr : data->find(params_.label);
+  if (label != nullptr) {
+    if (const std::string why = why_not_classes(*label); !why.empty())
+      inputs.problems().add({}, why);
+  } else if (data != nullptr) {
     std::vector<std::string> names;
     for (const FieldInfo& field : data->fields) names.push_back(field.name);
     inputs.problems().add({}, "the dataset \"" + data->name + "\" has no field \"" + params_.label +
@@ -69,7 +75,9 @@ void Evaluate::batch(State& counts, Chunk& chunk, Context&) const {
   if (scores.dim() != 2)
     throw Error("the output must be N x classes, this one has rank " +
                 std::to_string(scores.dim()));
-  const at::Tensor labels = chunk.batch.fields.at(params_.label).to(at::kLong).to(scores.device());
+  demand_no_nan(scores, chunk.batch.ids, "the model's output");
+  const at::Tensor labels =
+      class_numbers(chunk.batch.fields.at(params_.label), params_.label).to(scores.device());
   const std::int64_t classes = scores.size(1);
   if (labels.max().item<std::int64_t>() >= classes || labels.min().item<std::int64_t>() < 0) {
     throw Error("a label is outside of the model's " + std::to_string(classes) + " classes");

@@ -1,7 +1,9 @@
 #include "score_shift.h"
 
-#include <numeric>
+#include <algorithm>
+#include <atomic>
 #include <optional>
+#include <unordered_map>
 
 namespace evaluate {
 
@@ -11,24 +13,33 @@ namespace {
 
 constexpr std::uint64_t other_stream = 0, interval_streams = std::uint64_t{1} << 62;
 
-/// Scores of the samples at these positions; those must all be readable, and be `ids` unless that
-/// is empty.
-at::Tensor scores_at(const Dataset& data, const std::vector<std::int64_t>& positions,
-                     const std::vector<std::string>& ids, const TargetScore& target,
-                     const Model& model, Context& context) {
-  const Batch batch = data.load(positions);
-  if (batch.size() != static_cast<std::int64_t>(positions.size()))
-    throw Error("a sample of \"" + data.info().name +
-                "\" could not be read, so its pair is missing");
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (batch.ids[i] != ids[i])
-      throw Error("sample \"" + ids[i] + "\" of the data is paired with \"" + batch.ids[i] +
-                  "\" of \"" + data.info().name +
-                  "\"; both must have the same samples in the same order");
-  }
-  Pass pass;
-  pass.capture = target.capture();
-  return target.score(model.run(context.bind("model", batch), pass));
+/// What is said of a sample that is not in `data`: it is left out there, or it never was.
+bool is_skipped(const Dataset& data, const std::string& id) {
+  const std::vector<SkippedSample>& skipped = data.info().skipped;
+  return std::any_of(skipped.begin(), skipped.end(),
+                     [&](const SkippedSample& sample) { return sample.id == id; });
+}
+
+std::unordered_map<std::string, std::int64_t> positions_by_id(const Dataset& data) {
+  std::unordered_map<std::string, std::int64_t> positions;
+  for (std::int64_t i = 0; i < data.info().size; ++i) positions.emplace(data.id(i), i);
+  return positions;
+}
+
+[[noreturn]] void not_paired(const std::string& id, const Dataset& in, const Dataset& other) {
+  throw Error("sample \"" + id + "\" of \"" + in.info().name + "\" is not in \"" +
+              other.info().name + "\", whose first is \"" + other.id(0) +
+              "\"; both must have the same samples, by id");
+}
+
+/// Those at `places` of `positions`.
+std::vector<std::int64_t> chosen(const std::vector<std::int64_t>& positions,
+                                 const std::vector<std::int64_t>& places) {
+  std::vector<std::int64_t> result;
+  result.reserve(places.size());
+  for (const std::int64_t place : places)
+    result.push_back(positions[static_cast<std::size_t>(place)]);
+  return result;
 }
 
 }  // namespace
@@ -41,7 +52,8 @@ void ScoreShift::describe(StageSpec<Params>& spec) {
       "random: what does not matter to the network moves it by a small share of that.");
   spec.input("model", {kind::model}).doc("the network");
   spec.input("data", {kind::dataset}).doc("the samples");
-  spec.input("changed", {kind::dataset}).doc("the same samples in the same order, changed");
+  spec.input("changed", {kind::dataset})
+      .doc("the same samples by id, changed; a pair of which one half can't be read is left out");
   spec.output("metrics", kind::metrics)
       .doc(
           "`shift`, `absolute_shift`, `absolute_shift_to_others`, `share_of_others`, and for each "
@@ -52,15 +64,15 @@ void ScoreShift::describe(StageSpec<Params>& spec) {
 Plan ScoreShift::plan(const PlanInputs& inputs) const {
   Plan plan;
   plan.random = true;
-  plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = true};
-  if (params_.target.hook) plan.read->capture = {*params_.target.hook};
   inputs.check_target("model", "data", params_.target);
   if (params_.target.direction || params_.target.what == Target::What::kl ||
       params_.target.what == Target::What::loss)
     inputs.problems().add(params_.target.location,
                           "score_shift follows classes, contrasts and units");
   const DatasetInfo *data = inputs.dataset("data"), *changed = inputs.dataset("changed");
-  if (data != nullptr && changed != nullptr && data->size != changed->size) {
+  const bool all_are_there =
+      data != nullptr && changed != nullptr && data->skipped.empty() && changed->skipped.empty();
+  if (all_are_there && data->size != changed->size) {
     inputs.problems().add({}, "\"" + data->name + "\" has " + std::to_string(data->size) +
                                   " samples and \"" + changed->name + "\" " +
                                   std::to_string(changed->size) +
@@ -76,50 +88,82 @@ Plan ScoreShift::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-at::Tensor ScoreShift::others(std::int64_t size, Context& context) const {
-  const std::lock_guard lock(known_->mutex);
-  if (!known_->others.defined() || known_->others.size(0) != size) {
-    // Each takes the place of the next in a random cycle, so none keeps its own.
-    const at::Tensor cycle = at::randperm(size, context.generator(other_stream), at::kLong);
-    known_->others = at::empty({size}, at::kLong);
-    known_->others.index_copy_(0, cycle, cycle.roll(1));
+ScoreShift::Pairs ScoreShift::pairs(Context& context) {
+  const Dataset &plain = context.dataset("data"), &changed = context.dataset("changed");
+  const auto places = positions_by_id(changed);
+  Pairs pairs;
+  for (std::int64_t i = 0; i < plain.info().size; ++i) {
+    const std::string id = plain.id(i);
+    if (const auto found = places.find(id); found != places.end()) {
+      pairs.plain.push_back(i);
+      pairs.changed.push_back(found->second);
+    } else if (!is_skipped(changed, id)) {
+      not_paired(id, plain, changed);
+    }
   }
-  return known_->others;
+  const auto known = positions_by_id(plain);
+  for (const auto& [id, place] : places) {
+    if (!known.contains(id) && !is_skipped(plain, id)) not_paired(id, changed, plain);
+  }
+  return pairs;
 }
 
-void ScoreShift::batch(State& state, Chunk& chunk, Context& context) const {
+void ScoreShift::run(Context& context) const {
+  const Pairs pairs = ScoreShift::pairs(context);
+  const auto count = static_cast<std::int64_t>(pairs.plain.size());
+  if (count < 2) throw Error("there are fewer than two pairs that can be read");
+  const std::vector<std::int64_t> donors = random_donors(count, context.generator(other_stream));
+  const Model& model = context.model("model");
   const Dataset &data = context.dataset("data"), &changed = context.dataset("changed");
-  const std::int64_t rows = chunk.batch.size(), first = chunk.batch.first;
-  std::vector<std::int64_t> own(static_cast<std::size_t>(rows));
-  std::iota(own.begin(), own.end(), first);
-  const at::Tensor other = others(data.info().size, context).narrow(0, first, rows);
-  const std::int64_t* begin = other.data_ptr<std::int64_t>();
-
-  const TargetScore target(params_.target, *chunk.recording, chunk.batch);
-  const std::vector<at::Tensor> scores = {
-      target.score(*chunk.recording),
-      scores_at(changed, own, chunk.batch.ids, target, *chunk.model, context),
-      scores_at(data, {begin, begin + rows}, {}, target, *chunk.model, context)};
-  const char* names[] = {"score", "changed", "other"};
-  for (std::size_t i = 0; i < scores.size(); ++i) chunk.emit("metrics", names[i], scores[i]);
-  state.parts = {at::stack(scores, 1).to(at::kCPU, at::kDouble)};
-}
-
-void ScoreShift::merge(State& earlier, State&& later) const {
-  earlier.parts.insert(earlier.parts.end(), later.parts.begin(), later.parts.end());
-}
-
-void ScoreShift::finish(State& state, Context& context) const {
-  if (state.parts.empty()) throw Error("no sample could be read, so there are no scores");
+  Pass pass;
+  if (params_.target.hook) pass.capture = {*params_.target.hook};
+  const auto chunks = chunks_of(count, context.chunk_size());
+  struct Part {
+    std::vector<std::string> ids;
+    at::Tensor scores;  ///< [n, 3]: as it is, changed, and of another sample
+  };
+  std::vector<Part> parts(chunks.size());
+  std::atomic<std::int64_t> done{0};
+  context.parallel_for(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t k) {
+    context.check_cancelled();
+    const std::vector<std::int64_t>& places = chunks[static_cast<std::size_t>(k)];
+    const Batch batch = data.load(chosen(pairs.plain, places));
+    const Recording plain = model.run(context.bind("model", batch), pass);
+    const TargetScore target(params_.target, plain, batch);
+    const auto scores_of = [&](const Batch& other) {
+      return target.score(model.run(context.bind("model", other), pass));
+    };
+    const std::vector<at::Tensor> scores = {
+        target.score(plain), scores_of(changed.load(chosen(pairs.changed, places))),
+        scores_of(data.load(chosen(pairs.plain, chosen(donors, places))))};
+    const char* names[] = {"the target's score", "the target's score on the changed sample",
+                           "the target's score on another sample"};
+    for (std::size_t i = 0; i < scores.size(); ++i) demand_finite(scores[i], batch.ids, names[i]);
+    parts[static_cast<std::size_t>(k)] = {batch.ids, at::stack(scores, 1).cpu()};
+    context.progress(done += static_cast<std::int64_t>(places.size()), count);
+  });
   ArtifactWriter& writer = context.output("metrics");
-  const at::Tensor all = at::cat(state.parts);
+  std::vector<at::Tensor> all;
+  for (const Part& part : parts) {
+    const char* names[] = {"score", "changed", "other"};
+    for (std::int64_t i = 0; i < 3; ++i)
+      writer.append(names[i], part.scores.select(1, i).contiguous());
+    writer.append_ids(part.ids);
+    all.push_back(part.scores.to(at::kDouble));
+  }
+  write(at::cat(all), context);
+}
+
+void ScoreShift::write(const at::Tensor& all, Context& context) const {
+  ArtifactWriter& writer = context.output("metrics");
   const at::Tensor shift = all.select(1, 1) - all.select(1, 0),
                    to_others = (all.select(1, 2) - all.select(1, 0)).abs();
   const double scale = to_others.mean().item<double>();
   std::uint64_t stream = interval_streams;
   Value::List rows;
-  const auto write = [&](const std::string& name, const std::string& doc, const at::Tensor& values,
-                         std::optional<double> chance, const std::string& null) {
+  const auto write_mean = [&](const std::string& name, const std::string& doc,
+                              const at::Tensor& values, std::optional<double> chance,
+                              const std::string& null) {
     Metric metric;
     metric.name = name;
     metric.value = values.mean().item<double>();
@@ -132,13 +176,15 @@ void ScoreShift::finish(State& state, Context& context) const {
     rows.emplace_back(Value::List{Value(doc), Value(metric.value), Value(metric.interval->low),
                                   Value(metric.interval->high)});
   };
-  write("shift", "changed less as it is", shift, 0, "the change does nothing");
-  write("absolute_shift", "the same, its size", shift.abs(), scale, "another sample in its place");
-  write("absolute_shift_to_others", "another sample less as it is, its size", to_others, {}, "");
+  write_mean("shift", "changed less as it is", shift, 0, "the change does nothing");
+  write_mean("absolute_shift", "the same, its size", shift.abs(), scale,
+             "another sample in its place");
+  write_mean("absolute_shift_to_others", "another sample less as it is, its size", to_others, {},
+             "");
   // The scale is taken as known: the interval is that of the size alone.
   if (scale > 0)
-    write("share_of_others", "size of the change, as a share of that to another sample",
-          shift.abs() / scale, 1, "another sample in its place");
+    write_mean("share_of_others", "size of the change, as a share of that to another sample",
+               shift.abs() / scale, 1, "another sample in its place");
   writer.view(table_view("Shift of the score", {"", "mean", "low", "high"}, std::move(rows),
                          "With bootstrap intervals at 95 % over samples."));
 }

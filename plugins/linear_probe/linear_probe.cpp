@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
+#include <unordered_map>
+
+#include "microtome/class_numbers.h"
 
 namespace linear_probe {
 
@@ -31,6 +35,22 @@ Metric accuracy(const std::string& name, const at::Tensor& predicted, const Labe
 
 Labelled read(const FeatureRows& features, const at::Tensor& classes, std::int64_t class_count) {
   return {features.read(0, features.samples()), classes, features.positions(), class_count};
+}
+
+/// Where the samples `wanted` are among `ids`. Throws `Error` naming one that is not there.
+at::Tensor places_of(const std::vector<std::string>& wanted, const std::vector<std::string>& ids,
+                     const std::string& of) {
+  std::unordered_map<std::string_view, std::int64_t> places;
+  for (std::size_t i = 0; i < ids.size(); ++i) places.emplace(ids[i], static_cast<std::int64_t>(i));
+  std::vector<std::int64_t> result;
+  result.reserve(wanted.size());
+  for (const std::string& id : wanted) {
+    const auto found = places.find(id);
+    if (found == places.end())
+      throw Error(of + " have no sample \"" + id + "\"; they must be of the same data");
+    result.push_back(found->second);
+  }
+  return at::tensor(result, at::kLong);
 }
 
 Value row(const std::string& what, const Metric& metric) {
@@ -96,17 +116,18 @@ Plan LinearProbe::plan(const PlanInputs& inputs) const {
 }
 
 void LinearProbe::write_baseline(const char* port, const Labelled& data, const at::Tensor& folds,
-                                 std::vector<Value>& table, Context& context,
-                                 const std::function<void()>& fold_done) const {
+                                 const std::vector<std::string>& ids, std::vector<Value>& table,
+                                 Context& context, const std::function<void()>& fold_done) const {
   if (!context.connected(port)) return;
   const std::string layer = std::string(port) == "pixels" ? "" : params_.layer;
   const FeatureRows features(context.artifact(port), layer);
-  if (features.samples() != data.classes.numel()) {
-    throw Error("the baseline \"" + std::string(port) + "\" has " +
-                std::to_string(features.samples()) + " samples, the activations have " +
-                std::to_string(data.classes.numel()));
-  }
-  const Labelled baseline = read(features, data.classes, data.class_count);
+  const at::Tensor places = places_of(ids, context.artifact(port).sample_ids(),
+                                      "the activations at \"" + std::string(port) + "\"");
+  Labelled baseline = read(features, data.classes, data.class_count);
+  // In the order of the labels, whatever the order of the baseline's own samples.
+  baseline.rows = baseline.rows.view({features.samples(), -1})
+                      .index_select(0, places)
+                      .view({-1, features.features()});
   const auto outcomes =
       cross_validate(baseline, {data.classes}, folds, settings(), context, fold_done);
   const Metric metric =
@@ -119,8 +140,7 @@ void LinearProbe::run(Context& context) const {
   const ArtifactReader& activations = context.artifact("activations");
   const FeatureRows features(activations, params_.layer);
   const std::vector<std::string> ids = activations.sample_ids();
-  const at::Tensor raw = context.values_of("labels", ids);
-  if (raw.scalar_type() != at::kLong) throw Error("the labels are no classes but real numbers");
+  const at::Tensor raw = class_numbers(context.values_of("labels", ids), context.field("labels"));
   if (raw.numel() == 0 || raw.min().item<std::int64_t>() < 0)
     throw Error("there are no labels, or one is below 0");
   const std::int64_t class_count = raw.max().item<std::int64_t>() + 1;
@@ -179,8 +199,8 @@ void LinearProbe::run(Context& context) const {
   } else {
     writer.metric(found);
   }
-  write_baseline("untrained", data, folds, table, context, fold_done);
-  write_baseline("pixels", data, folds, table, context, fold_done);
+  write_baseline("untrained", data, folds, ids, table, context, fold_done);
+  write_baseline("pixels", data, folds, ids, table, context, fold_done);
   table.push_back(
       Value(Value::List{Value("majority class"), Value(*found.chance), Value(), Value()}));
 

@@ -28,8 +28,8 @@ class LinearProbe final : public microtome::Stage {
  private:
   Settings settings() const { return {params_.folds, params_.inner_folds, params_.l2}; }
   void write_baseline(const char* port, const Labelled& data, const at::Tensor& folds,
-                      std::vector<microtome::Value>& table, microtome::Context& context,
-                      const std::function<void()>& fold_done) const;
+                      const std::vector<std::string>& ids, std::vector<microtome::Value>& table,
+                      microtome::Context& context, const std::function<void()>& fold_done) const;
   Params params_;
 };
 

@@ -37,7 +37,19 @@ void fix_signs(at::Tensor& directions) {
 
 /// The `count` largest of a symmetric matrix: values, and vectors as rows.
 std::pair<at::Tensor, at::Tensor> largest(const at::Tensor& symmetric, std::int64_t count) {
-  const auto [values, vectors] = at::linalg_eigh(symmetric);
+  // The rows are finite, but their squares may not be.
+  if (first_not_finite(symmetric))
+    throw Error("the features are too large: their products overflow double precision");
+  const auto [values, vectors] = [&] {
+    try {
+      return at::linalg_eigh(symmetric);
+    } catch (const c10::Error&) {
+      throw Error("the eigenvalues of the features' " + std::to_string(symmetric.size(0)) + " x " +
+                  std::to_string(symmetric.size(0)) +
+                  " covariance can't be found, as the iteration does not converge; take "
+                  "method: randomised with few components");
+    }
+  }();
   const std::int64_t size = values.size(0);
   return {values.slice(0, size - count, size).flip(0).clamp_min(0),
           vectors.slice(1, size - count, size).flip(1).t().contiguous()};

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "microtome/class_numbers.h"
+
 namespace pca {
 
 using namespace microtome;
@@ -141,7 +143,8 @@ void PrincipalComponents::run(Context& context) const {
   scatter.options.set("x", "component 1");
   scatter.options.set("y", "component 2");
   if (context.connected("labels")) {
-    projection.tensor("label", context.values_of("labels", ids).to(at::kLong));
+    projection.tensor("label",
+                      class_numbers(context.values_of("labels", ids), context.field("labels")));
     const FieldInfo* field = context.dataset("labels").info().find(context.field("labels"));
     Value names = Value::list();
     for (const std::string& name : field->class_names) names.push_back(name);

@@ -62,7 +62,7 @@ class Paintings final : public Dataset {
 
   Batch load(const std::vector<std::int64_t>& positions) const override {
     Batch batch;
-    batch.first = positions.empty() ? 0 : positions.front();
+    batch.positions = positions;
     std::vector<at::Tensor> images, masks;
     std::vector<Factors> made;
     for (const std::int64_t position : positions) {

@@ -1,65 +1,81 @@
 #include "receptive_field.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "reaching_rules.h"
 
 namespace top_activations {
 
 using namespace microtome;
 
-ReceptiveField::Box ReceptiveField::at(std::int64_t y, std::int64_t x) const {
-  const auto moved = [this](int axis, std::int64_t place, std::int64_t edge) {
-    const double shift = static_cast<double>(place - middle[axis]) * stride[axis];
-    return std::clamp<std::int64_t>(edge + std::llround(shift), 0, image[axis]);
-  };
-  return {moved(0, y, low[0]), moved(1, x, low[1]), moved(0, y, high[0]), moved(1, x, high[1])};
+namespace {
+
+/// Noise by which a gradient is zero by chance is made up for by more; the rules see to ReLUs and
+/// maxima, so this ends soon.
+constexpr std::size_t fewest_runs = 2, most_runs = 8;
+
+Box around(const Box& a, const Box& b) {
+  if (a.empty()) return b;
+  if (b.empty()) return a;
+  return {std::min(a.top, b.top), std::min(a.left, b.left), std::max(a.bottom, b.bottom),
+          std::max(a.right, b.right)};
 }
 
-ReceptiveField receptive_field(const Model& model, const NamedTensors& inputs,
-                               const std::string& image_input, const HookPoint& layer,
-                               at::Generator generator) {
-  constexpr int tries = 4;
-  const at::Tensor& example = inputs.at(image_input);
-  ReceptiveField field;
-  for (int axis = 0; axis < 2; ++axis) {
-    field.image[axis] = example.size(axis + 2);
-    field.high[axis] = field.image[axis];
-  }
-  HookPoint whole = layer;
-  whole.selector = {};
-  at::Tensor reached;
-  for (int i = 0; i < tries; ++i) {
-    at::Tensor noise = at::rand(example.sizes(), generator, at::kFloat).to(example.options());
-    noise = noise.slice(0, 0, 1).detach().requires_grad_();
-    NamedTensors given;
-    for (const auto& [name, value] : inputs)
-      given.set(name, name == image_input ? noise : value.slice(0, 0, 1));
-    Pass pass;
-    pass.capture = {whole};
-    pass.record_gradients = true;
+/// Of a gradient [1, C, H, W].
+Box reached(const at::Tensor& gradient) {
+  const at::Tensor pixels = (gradient != 0).flatten(0, 1).any(0);
+  const at::Tensor rows = pixels.any(1).nonzero().flatten(),
+                   columns = pixels.any(0).nonzero().flatten();
+  if (rows.numel() == 0) return {};
+  return {rows[0].item<std::int64_t>(), columns[0].item<std::int64_t>(),
+          rows[-1].item<std::int64_t>() + 1, columns[-1].item<std::int64_t>() + 1};
+}
+
+}  // namespace
+
+ReceptiveFields::ReceptiveFields(const Model& model, const NamedTensors& inputs,
+                                 std::string image_input, HookPoint layer, at::Generator generator)
+    : model_(model), image_input_(std::move(image_input)), generator_(std::move(generator)) {
+  for (const auto& [name, value] : inputs) inputs_.set(name, value.slice(0, 0, 1));
+  layer.selector = {};
+  pass_.capture = {std::move(layer)};
+  pass_.record_gradients = true;
+  pass_.outputs = false;
+  pass_.rules = reaching_rules();
+  const at::Tensor& image = inputs_.at(image_input_);
+  whole_ = {0, 0, image.size(2), image.size(3)};
+}
+
+const ReceptiveFields::Run& ReceptiveFields::run(std::size_t i) {
+  while (runs_.size() <= i) {
     const at::AutoGradMode recording(true);
-    const at::Tensor value = model.run(given, pass).captured[0];
-    if (value.dim() != 4) return field;
-    for (int axis = 0; axis < 2; ++axis) {
-      field.middle[axis] = value.size(axis + 2) / 2;
-      field.stride[axis] =
-          static_cast<double>(field.image[axis]) / static_cast<double>(value.size(axis + 2));
-    }
-    const at::Tensor place =
-        value.select(3, field.middle[1]).select(2, field.middle[0]).abs().sum();
-    if (!place.requires_grad()) return field;
-    place.backward();
-    if (!noise.grad().defined()) return field;
-    const at::Tensor gradient = noise.grad().abs().amax({0, 1}) > 0;
-    reached = reached.defined() ? reached.logical_or(gradient) : gradient;
+    const at::Tensor& image = inputs_.at(image_input_);
+    const at::Tensor noise = at::rand(image.sizes(), generator_, at::kFloat)
+                                 .to(image.options())
+                                 .requires_grad_(image.is_floating_point());
+    NamedTensors given = inputs_;
+    given.set(image_input_, noise);
+    runs_.push_back({noise, model_.run(given, pass_).captured[0]});
   }
-  for (int axis = 0; axis < 2; ++axis) {
-    const at::Tensor lines = reached.any(1 - axis).nonzero().flatten();
-    if (lines.numel() == 0) continue;
-    field.low[axis] = lines[0].item<std::int64_t>();
-    field.high[axis] = lines[-1].item<std::int64_t>() + 1;
+  return runs_[i];
+}
+
+Box ReceptiveFields::box(std::int64_t unit, std::int64_t y, std::int64_t x) {
+  const auto [place, is_new] = known_.try_emplace({unit, y, x});
+  Box& found = place->second;
+  if (!is_new) return found;
+  for (std::size_t i = 0; i < most_runs; ++i) {
+    const Run& one = run(i);
+    if (one.value.dim() != 4 || !one.value.requires_grad()) return found = whole_;
+    const Box before = found;
+    one.noise.mutable_grad() = at::Tensor();
+    one.value.select(0, 0).select(0, unit).select(0, y).select(0, x).backward(
+        {}, /*retain_graph=*/true);
+    const at::Tensor& gradient = one.noise.grad();
+    if (gradient.defined()) found = around(found, reached(gradient));
+    if (i + 1 >= fewest_runs && found == before) break;
   }
-  return field;
+  return found;
 }
 
 }  // namespace top_activations

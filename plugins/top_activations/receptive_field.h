@@ -1,29 +1,49 @@
 #pragma once
 
+#include <map>
+#include <tuple>
+#include <vector>
+
 #include "microtome/sdk.h"
 
 namespace top_activations {
 
-/// Which pixels of the input can reach a place of a layer.
-struct ReceptiveField {
-  /// Of the layer's middle place, in pixels, [y, x].
-  std::int64_t middle[2] = {0, 0};
-  std::int64_t low[2] = {0, 0}, high[2] = {0, 0};  ///< first pixel, and one past the last
-  double stride[2] = {1, 1};                       ///< pixels from place to place
-  std::int64_t image[2] = {0, 0};
-
-  struct Box {
-    std::int64_t top, left, bottom, right;
-  };
-  /// Within the image. The whole image for a layer without places.
-  Box at(std::int64_t y, std::int64_t x) const;
+/// Rows [top, bottom) and columns [left, right) of an image.
+struct Box {
+  std::int64_t top = 0, left = 0, bottom = 0, right = 0;
+  bool empty() const { return bottom <= top || right <= left; }
+  bool operator==(const Box&) const = default;
 };
 
-/// Found from where the gradient of the middle place is not zero, over several noise inputs and all
-/// channels, so that no ReLU hides a pixel. Takes the layer's places to be evenly spread over the
-/// image.
-ReceptiveField receptive_field(const microtome::Model& model, const microtome::NamedTensors& inputs,
-                               const std::string& image_input, const microtome::HookPoint& layer,
-                               at::Generator generator);
+/// Which pixels of the input reach units of a layer: the smallest box around those where the
+/// gradient of the unit at the place is not zero, on inputs of noise, whatever a ReLU or a maximum
+/// lets through there. Each place has its own box, as what lies between may enlarge, pad or pool by
+/// uneven windows.
+class ReceptiveFields {
+ public:
+  /// The noise has the shape of `inputs`' image; other inputs are those of its first sample.
+  ReceptiveFields(const microtome::Model& model, const microtome::NamedTensors& inputs,
+                  std::string image_input, microtome::HookPoint layer, at::Generator generator);
+
+  /// Empty when no pixel reaches the place (it sees padding alone); the whole image for a layer
+  /// without places, or without a gradient.
+  Box box(std::int64_t unit, std::int64_t y, std::int64_t x);
+
+ private:
+  /// A recorded run on one image of noise.
+  struct Run {
+    at::Tensor noise, value;
+  };
+  const Run& run(std::size_t i);
+
+  const microtome::Model& model_;
+  microtome::NamedTensors inputs_;
+  std::string image_input_;
+  microtome::Pass pass_;
+  at::Generator generator_;
+  Box whole_;
+  std::vector<Run> runs_;
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, Box> known_;
+};
 
 }  // namespace top_activations

@@ -9,6 +9,8 @@ using namespace microtome;
 
 namespace {
 
+bool is_unit(const Axes& axes) { return axes == Axes{"c"}; }
+
 /// Keeps the first `count` columns in the order of `values`; of equals the earlier sample.
 void keep(at::Tensor& values, at::Tensor& samples, at::Tensor& places, std::int64_t count,
           bool largest) {
@@ -45,7 +47,9 @@ void TopActivations::describe(StageSpec<Params>& spec) {
           "for each sample `activation` [units] and its `place`, y * W + x; `crops` [units, most / "
           "random / least, count, C, "
           "S, S] in 0..1, with `values`, `positions` of the samples and `boxes` (top, left, "
-          "bottom, right)");
+          "bottom, right: the rows and columns of pixels that the place sees, by gradients; all 0 "
+          "where it sees padding alone). `receptive_field` is the largest height and width of a "
+          "box");
   spec.parameter("layer", &Params::layer).required().of("model").doc("the layer");
   spec.parameter("units", &Params::units).range(0, 1e9).doc("its channels or units");
   spec.parameter("count", &Params::count).range(1, 100).doc("samples of each sort");
@@ -65,12 +69,14 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
                           "units are named by `units`; leave out the selector");
   }
   if (const auto info = inputs.resolve("model", params_.layer)) {
-    if (info->shape.size() == 3) {
+    const bool is_shown = is_unit(info->axes) || is_map(info->axes);
+    if (!info->shape.empty() && !is_shown) {
       inputs.problems().add(params_.layer.location,
-                            "units of N x C x H x W or N x D can be shown, not of tokens");
+                            "units of N x D or N x C x H x W can be shown; the axes of \"" +
+                                params_.layer.text() + "\" are " + axes_text(info->axes));
     }
     for (const std::int64_t unit : params_.units) {
-      if (info->shape.size() >= 2 && unit >= info->shape[1]) {
+      if (is_shown && unit >= info->shape[1]) {
         inputs.problems().add({}, "unit " + std::to_string(unit) + " is out of range: \"" +
                                       params_.layer.text() + "\" has " +
                                       std::to_string(info->shape[1]));
@@ -96,9 +102,12 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
 void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
   const at::Tensor index = at::tensor(params_.units, at::kLong);
   at::Tensor value = chunk.recording->captured[0].cpu();
-  if (value.dim() != 2 && value.dim() != 4)
-    throw Error("the layer's value has rank " + std::to_string(value.dim()) + ", not 2 or 4");
-  value = value.index_select(1, index).to(at::kFloat).flatten(2);
+  if (const Axes& axes = chunk.recording->axes[0]; !is_unit(axes) && !is_map(axes))
+    throw Error("units of N x D or N x C x H x W can be shown; the layer's axes are " +
+                (axes.empty() ? "not known" : axes_text(axes)));
+  value = value.index_select(1, index).to(at::kFloat);
+  demand_finite(value, chunk.batch.ids, "the value at \"" + params_.layer.text() + "\"");
+  value = value.flatten(2);
   if (value.dim() == 2) value = value.unsqueeze(2);
   const auto [largest, place] = value.max(2);  // [N, U]
   chunk.emit("samples", "activation", largest);
@@ -106,7 +115,7 @@ void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
   state.values = state.least_values = largest.t().contiguous();
   state.places = state.least_places = place.t().contiguous();
   state.samples = state.least_samples =
-      (chunk.batch.first + at::arange(largest.size(0), at::kLong)).expand_as(state.values);
+      at::tensor(chunk.batch.positions, at::kLong).expand_as(state.values);
   keep(state.values, state.samples, state.places, params_.count, true);
   keep(state.least_values, state.least_samples, state.least_places, params_.count, false);
 }
@@ -131,7 +140,7 @@ void TopActivations::merge(Extremes& earlier, Extremes&& later) const {
 }
 
 at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& places,
-                                 at::Tensor boxes, const ReceptiveField& field, std::int64_t width,
+                                 at::Tensor boxes, ReceptiveFields& fields, std::int64_t width,
                                  const std::string& image, Context& context) const {
   std::vector<at::Tensor> all;
   const Dataset& data = context.dataset("data");
@@ -141,11 +150,14 @@ at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& pl
       const at::Tensor pixels =
           data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image).to(at::kFloat);
       const std::int64_t place = places[unit][k].item<std::int64_t>();
-      const ReceptiveField::Box box = field.at(place / width, place % width);
+      const Box box =
+          fields.box(params_.units[static_cast<std::size_t>(unit)], place / width, place % width);
       boxes[unit][k].copy_(at::tensor(
           std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong));
+      const std::int64_t side = params_.crop_size;
       const at::Tensor crop = pixels.slice(2, box.top, box.bottom).slice(3, box.left, box.right);
-      all.push_back(at::upsample_nearest2d(crop, {params_.crop_size, params_.crop_size}));
+      all.push_back(box.empty() ? at::zeros({1, pixels.size(1), side, side})
+                                : at::upsample_nearest2d(crop, {side, side}));
     }
   }
   const at::Tensor stacked = at::cat(all);
@@ -158,17 +170,17 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   if (!state.values.defined()) throw Error("no sample could be read");
   const Dataset& data = context.dataset("data");
   const Model& model = context.model("model");
-  const FieldInfo* image = data.info().images();
   const Batch first = data.load({state.samples[0][0].item<std::int64_t>()});
   const NamedTensors inputs = context.bind("model", first);
+  const FieldInfo* image = shown_images(data.info(), first, inputs);
+  if (image == nullptr) image = data.info().images();
   std::string image_input;
   for (const auto& [name, value] : inputs) {
     if (value.dim() == 4 && image_input.empty()) image_input = name;
   }
   if (image_input.empty()) throw Error("the model takes no images, so there is nothing to show");
   at::Generator generator = context.generator(0);
-  const ReceptiveField field =
-      receptive_field(model, inputs, image_input, params_.layer, generator);
+  ReceptiveFields fields(model, inputs, image_input, params_.layer, generator);
   Pass pass;
   pass.capture = {params_.layer};
   const auto values_at = [&](const at::Tensor& value) {
@@ -201,7 +213,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   std::vector<at::Tensor> shown;
   for (std::int64_t sort = 0; sort < 3; ++sort) {
     shown.push_back(crops(positions.select(1, sort), places.select(1, sort), boxes.select(1, sort),
-                          field, width, image->name, context));
+                          fields, width, image->name, context));
   }
 
   ArtifactWriter& writer = context.output("samples");
@@ -210,8 +222,10 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   writer.tensor("positions", positions);
   writer.tensor("boxes", boxes);
   writer.metadata("layer", Value(params_.layer.text()));
-  writer.metadata("receptive_field", Value(Value::List{Value(field.high[0] - field.low[0]),
-                                                       Value(field.high[1] - field.low[1])}));
+  const auto largest = [&](std::int64_t first, std::int64_t end) {
+    return Value((boxes.select(3, end) - boxes.select(3, first)).max().item<std::int64_t>());
+  };
+  writer.metadata("receptive_field", Value(Value::List{largest(0, 2), largest(1, 3)}));
   View view{View::Type::image_grid,
             "What excites " + params_.layer.text(),
             "What the most excited place of each unit sees, with its activation: the samples that "

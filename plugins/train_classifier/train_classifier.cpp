@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <tuple>
+
+#include "microtome/class_numbers.h"
 
 namespace train_classifier {
 
@@ -15,12 +16,6 @@ namespace {
 
 constexpr std::uint64_t weight_stream = 0, first_epoch_stream = 1;
 constexpr std::int64_t moment_images = 256;  ///< that mean and std of the input are taken from
-
-std::vector<std::int64_t> range(std::int64_t first, std::int64_t end) {
-  std::vector<std::int64_t> positions(static_cast<std::size_t>(end - first));
-  std::iota(positions.begin(), positions.end(), first);
-  return positions;
-}
 
 /// Mean and deviation of each channel, as the model's input declares them.
 ModelInput input_of(const at::Tensor& images) {
@@ -53,14 +48,16 @@ Samples load(const Dataset& data, const std::vector<std::int64_t>& positions,
     const auto end = std::min(first + part, positions.size());
     const Batch batch = data.load({positions.begin() + static_cast<std::ptrdiff_t>(first),
                                    positions.begin() + static_cast<std::ptrdiff_t>(end)});
-    loaded[static_cast<std::size_t>(i)] = {batch.fields.at(image), batch.fields.at(label)};
+    demand_finite(batch.fields.at(image), batch.ids, "the image");
+    loaded[static_cast<std::size_t>(i)] = {batch.fields.at(image),
+                                           class_numbers(batch.fields.at(label), label)};
   });
   std::vector<at::Tensor> images, labels;
   for (const Samples& some : loaded) {
     images.push_back(some.images);
     labels.push_back(some.labels);
   }
-  return {at::cat(images).to(at::kFloat), at::cat(labels).to(at::kLong)};
+  return {at::cat(images).to(at::kFloat), at::cat(labels)};
 }
 
 }  // namespace
@@ -124,6 +121,10 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
     if (label == nullptr)
       inputs.problems().add(
           {}, "the dataset \"" + data->name + "\" has no field \"" + params_.label + "\"");
+    if (label != nullptr) {
+      if (const std::string why = why_not_classes(*label); !why.empty())
+        inputs.problems().add({}, why);
+    }
     if (image == nullptr || label == nullptr || model.module) continue;
     ModelInput input;
     input.size = image->shape;
@@ -150,7 +151,8 @@ void TrainClassifier::run(Context& context) const {
   const std::int64_t size = data.info().size;
   const std::int64_t classes = class_count(*data.info().find(params_.label));
   const ModelInput input = input_of(
-      load(data, range(0, std::min(moment_images, size)), image, params_.label, context).images);
+      load(data, positions_between(0, std::min(moment_images, size)), image, params_.label, context)
+          .images);
   const at::Tensor mean = channel_row(input.mean), deviation = channel_row(input.std);
   const at::Tensor counted = data.column(params_.label);
   if (size < 2 || counted.min().item<std::int64_t>() < 0 ||
@@ -184,6 +186,9 @@ void TrainClassifier::run(Context& context) const {
       const at::AutoGradMode recording(true);
       const at::Tensor scores = network.forward((samples.images - mean) / deviation, true);
       const at::Tensor loss = at::cross_entropy_loss(scores, samples.labels);
+      if (!std::isfinite(loss.item<double>()))
+        throw Error("the loss is not finite in epoch " + std::to_string(epoch + 1) +
+                    "; take a smaller learning_rate");
       adam.zero_grad();
       loss.backward();
       adam.step();
@@ -213,9 +218,8 @@ void TrainClassifier::run(Context& context) const {
   const at::NoGradGuard no_gradients;
   std::int64_t right = 0;
   const std::int64_t count = held_out.info().size;
-  for (std::int64_t at = 0; at < count; at += params_.batch) {
-    const Samples samples = load(held_out, range(at, std::min(at + params_.batch, count)), image,
-                                 params_.label, context);
+  for (const auto& positions : chunks_of(count, params_.batch)) {
+    const Samples samples = load(held_out, positions, image, params_.label, context);
     const at::Tensor scores = network.forward((samples.images - mean) / deviation, false);
     right += (scores.argmax(1) == samples.labels).sum().item<std::int64_t>();
   }

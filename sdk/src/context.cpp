@@ -35,6 +35,11 @@ at::Tensor Context::values_of(const std::string& port, const std::vector<std::st
   for (const std::string& id : ids) {
     const auto found = positions.find(id);
     if (found == positions.end()) {
+      for (const SkippedSample& sample : data.info().skipped) {
+        if (sample.id == id)
+          throw Error("the dataset \"" + data.info().name + "\" leaves out the sample \"" + id +
+                      "\", which can't be read: " + sample.why);
+      }
       throw Error("the dataset \"" + data.info().name + "\" has no sample \"" + id + "\"");
     }
     order.push_back(found->second);

@@ -3,8 +3,22 @@
 #include <algorithm>
 
 #include "microtome/error.h"
+#include "microtome/finite.h"
 
 namespace microtome {
+namespace {
+
+/// What the activations say of a layer's dimensions after N; empty when they say nothing.
+Axes recorded_axes(const ArtifactReader& activations, const std::string& layer) {
+  const Value* all = activations.metadata().find("axes");
+  const Value* own = all != nullptr && all->is_map() ? all->find(layer) : nullptr;
+  Axes axes;
+  if (own == nullptr || !own->is_list()) return axes;
+  for (const Value& axis : own->as_list()) axes.push_back(axis.as_string());
+  return axes;
+}
+
+}  // namespace
 
 std::string FeatureRows::choose(const std::vector<TensorInfo>& tensors, const std::string& layer) {
   std::vector<std::string> names;
@@ -16,10 +30,17 @@ std::string FeatureRows::choose(const std::vector<TensorInfo>& tensors, const st
     if (names.size() == 1) return names[0];
     throw Error("the activations are of several layers; say which one" + suggestion("", names));
   }
-  if (std::find(names.begin(), names.end(), layer) == names.end()) {
-    throw Error("the activations have no layer \"" + layer + "\"" + suggestion(layer, names));
+  const auto has = [&](const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (has(layer)) return layer;
+  // Tensors of hook points go by one way of writing them, a user may have chosen another.
+  try {
+    if (const std::string written = parse_hook_point(layer).text(); has(written)) return written;
+  } catch (const Error&) {
+    // Not a hook point: no layer either.
   }
-  return layer;
+  throw Error("the activations have no layer \"" + layer + "\"" + suggestion(layer, names));
 }
 
 std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& port,
@@ -29,7 +50,11 @@ std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& p
   try {
     const std::string name = choose(activations->tensors, layer);
     for (const TensorInfo& info : activations->tensors) {
-      if (info.name == name && !info.shape.empty()) return info.shape.back();
+      if (info.name != name || info.shape.empty()) continue;
+      return has_axis("c", info.axes)
+                 ? info.shape.at(static_cast<std::size_t>(axis_dimension(
+                       "c", info.axes, static_cast<std::int64_t>(info.shape.size()))))
+                 : info.shape.back();
     }
   } catch (const Error& error) {
     inputs.problems().add(error.location(), error.what());
@@ -48,13 +73,30 @@ FeatureRows::FeatureRows(const ArtifactReader& activations, const std::string& l
                   "a pool or positions");
     }
     samples_ = info.shape[0];
-    positions_ = rank == 3 ? info.shape[1] : 1;
-    features_ = info.shape.back();
+    if (rank == 3) {
+      const Axes axes = recorded_axes(activations, layer_);
+      // Without a word on it, features are last.
+      if (!axes.empty()) feature_dimension_ = axis_dimension("c", axes, 3);
+      positions_ = info.shape[static_cast<std::size_t>(3 - feature_dimension_)];
+    } else {
+      feature_dimension_ = 1;
+    }
+    features_ = info.shape[static_cast<std::size_t>(feature_dimension_)];
   }
 }
 
 at::Tensor FeatureRows::read(std::int64_t begin, std::int64_t end) const {
-  return activations_->rows(layer_, begin, end).to(at::kDouble).reshape({-1, features_});
+  const at::Tensor rows = activations_->rows(layer_, begin, end);
+  if (first_not_finite(rows)) {
+    const std::vector<std::string> all = activations_->sample_ids();
+    std::vector<std::string> ids;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto place = static_cast<std::size_t>(i);
+      ids.push_back(place < all.size() ? all[place] : std::to_string(i));
+    }
+    demand_finite(rows, ids, "the value at \"" + layer_ + "\"");
+  }
+  return rows.to(at::kDouble).movedim(feature_dimension_, -1).reshape({-1, features_});
 }
 
 std::int64_t FeatureRows::samples_in(double bytes) const {

@@ -2,8 +2,14 @@
 
 #include <charconv>
 
+#include "microtome/quoting.h"
+
 namespace microtome {
 namespace {
+
+constexpr const char* about_quotes =
+    "; a module's name with blanks, brackets or any of @ : / | , stands in single quotes, such as "
+    "m.'x[0]'";
 
 /// Reads the grammar from left to right, knowing the column for errors.
 class Reader {
@@ -25,6 +31,30 @@ class Reader {
     const std::size_t from = position_;
     while (!done() && stops.find(text_[position_]) == std::string_view::npos) ++position_;
     return std::string(text_.substr(from, position_ - from));
+  }
+  /// Up to one of `stops` that stands outside quotes and brackets.
+  std::string until_outside(std::string_view stops) {
+    const std::size_t from = position_;
+    position_ = find_outside(text_, stops, from);
+    return std::string(text_.substr(from, position_ - from));
+  }
+  /// A module's path, its quotes taken off.
+  std::string path() {
+    std::string result;
+    while (true) {
+      if (next_is('\'')) {
+        result += quoted();
+      } else {
+        result += until(".@:/|[ \t'");
+        if (next_is('\'')) {
+          fail(
+              "a quote inside of a name; write the name in single quotes and each quote in it "
+              "twice, such as 'it''s'");
+        }
+      }
+      if (!take(".")) return result;
+      result += '.';
+    }
   }
   std::int64_t integer(const std::string& what) {
     skip_spaces();
@@ -51,6 +81,18 @@ class Reader {
   }
 
  private:
+  std::string quoted() {
+    const std::size_t end = end_of_quoted(text_, position_);
+    if (end == position_) fail("the quote is not closed");
+    std::string name;
+    for (std::size_t i = position_ + 1; i + 1 < end; ++i) {
+      name += text_[i];
+      if (text_[i] == '\'') ++i;
+    }
+    if (name.empty()) fail("there is nothing between the quotes");
+    position_ = end;
+    return name;
+  }
   std::string_view text_;
   std::size_t position_ = 0;
   Location start_;
@@ -61,7 +103,7 @@ DirectionReference read_reference(Reader& reader, bool with_row) {
   reference.stage = reader.until(".,[]| ");
   if (reference.stage.empty()) reader.fail("expected a stage's name");
   if (reader.take("[")) {
-    reference.stage += "[" + reader.until("]") + "]";
+    reference.stage += "[" + reader.until_outside("]") + "]";
     reader.expect(']', "the element of the matrix");
   }
   reader.expect('.', "the stage \"" + reference.stage + "\"");
@@ -89,7 +131,8 @@ void read_selector(Reader& reader, Selector& selector) {
     const std::string axis = reader.until("=,[] ");
     reader.skip_spaces();
     if (axis.empty()) reader.fail("expected an axis such as c, y, x, token, head or unit");
-    reader.expect('=', "the axis \"" + axis + "\"");
+    if (!reader.take("="))
+      reader.fail("expected '=' after the axis \"" + axis + "\"" + about_quotes);
     reader.skip_spaces();
     if (axis == "dir") {
       if (selector.direction) reader.fail("one direction at a time");
@@ -138,7 +181,7 @@ HookPoint parse_hook_point(std::string_view text, const Location& location) {
   Reader reader(text, location);
   HookPoint hook;
   hook.location = location;
-  hook.module = reader.until("@:/|[ \t");
+  hook.module = reader.path();
   if (hook.module.empty() && !reader.next_is('/')) {
     reader.fail("expected a module's path, such as layer1.0.conv1");
   }
@@ -147,7 +190,7 @@ HookPoint parse_hook_point(std::string_view text, const Location& location) {
     if (reader.take("in")) {
       hook.slot = HookPoint::Slot::input;
     } else if (!reader.take("out")) {
-      reader.fail("after ':' stands in or out");
+      reader.fail(std::string("after ':' stands in or out") + about_quotes);
     }
     if (reader.take("[")) {
       const std::int64_t index = reader.integer("the index");
@@ -164,7 +207,7 @@ HookPoint parse_hook_point(std::string_view text, const Location& location) {
   }
   if (reader.take("|")) hook.dictionary = read_reference(reader, false);
   if (reader.next_is('[')) read_selector(reader, hook.selector);
-  if (!reader.done()) reader.fail("there is more after its end");
+  if (!reader.done()) reader.fail(std::string("there is more after its end") + about_quotes);
   return hook;
 }
 
@@ -174,7 +217,7 @@ bool HookPoint::is_model_input() const {
 }
 
 std::string HookPoint::site() const {
-  std::string result = module;
+  std::string result = quoted_path(module);
   if (call != 1) result += "@" + std::to_string(call);
   if (slot == Slot::input) result += ":in";
   if (slot == Slot::output && has_index) result += ":out";

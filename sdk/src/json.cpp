@@ -1,6 +1,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "json_bytes.h"
 #include "microtome/value.h"
 
 namespace microtome {
@@ -23,7 +24,7 @@ Json encode(const Value& value) {
       return number;
     }
     case Value::Type::string:
-      return value.as_string();
+      return json_bytes::to_marks(value.as_string());
     case Value::Type::list: {
       Json list = Json::array();
       for (const Value& item : value.as_list()) list.push_back(encode(item));
@@ -31,7 +32,8 @@ Json encode(const Value& value) {
     }
     case Value::Type::map: {
       Json map = Json::object();
-      for (const auto& entry : value.as_map()) map[entry.key] = encode(entry.value);
+      for (const auto& entry : value.as_map())
+        map[json_bytes::to_marks(entry.key)] = encode(entry.value);
       return map;
     }
   }
@@ -48,7 +50,7 @@ Value decode(const Json& json) {
     case Json::value_t::number_float:
       return Value(json.get<double>());
     case Json::value_t::string:
-      return Value(json.get<std::string>());
+      return Value(json_bytes::from_marks(json.get_ref<const std::string&>()));
     case Json::value_t::array: {
       Value list = Value::list();
       for (const Json& item : json) list.push_back(decode(item));
@@ -56,7 +58,8 @@ Value decode(const Json& json) {
     }
     case Json::value_t::object: {
       Value map = Value::map();
-      for (const auto& [key, item] : json.items()) map.as_map().push_back({key, decode(item), {}});
+      for (const auto& [key, item] : json.items())
+        map.as_map().push_back({json_bytes::from_marks(key), decode(item), {}});
       return map;
     }
     default:
@@ -67,12 +70,18 @@ Value decode(const Json& json) {
 }  // namespace
 
 std::string to_json(const Value& value, int indent) {
-  return encode(value).dump(indent, ' ', false, Json::error_handler_t::replace);
+  return json_bytes::marks_to_escapes(encode(value).dump(indent));
 }
 
 Value from_json(std::string_view text) {
   try {
-    return decode(Json::parse(text));
+    // Copied only where there may be something to read back.
+    const bool marked = text.find("\\ud") != std::string_view::npos ||
+                        text.find("\\uD") != std::string_view::npos ||
+                        text.find("\\uf") != std::string_view::npos ||
+                        text.find("\\uF") != std::string_view::npos ||
+                        text.find("\xEF\xB7\x90") != std::string_view::npos;
+    return decode(marked ? Json::parse(json_bytes::escapes_to_marks(text)) : Json::parse(text));
   } catch (const nlohmann::json::parse_error& error) {
     const std::string_view before = text.substr(0, std::min(error.byte, text.size()));
     Location location;

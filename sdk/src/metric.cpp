@@ -58,6 +58,23 @@ Interval clustered_wilson_interval(const std::vector<std::int64_t>& successes,
                 "Wilson, clustered by sample");
 }
 
+void Metric::demand_finite() const {
+  const auto check = [&](double number, const std::string& what) {
+    if (std::isfinite(number)) return;
+    std::string text = "the metric \"" + name + "\"";
+    if (details.is_map() && !details.as_map().empty()) text += " " + to_json(details);
+    throw Error(
+        text + ": " + what + " is " + (std::isnan(number) ? "NaN" : "infinite") +
+        "; a number that it was made from is not finite, or there was none to make it from");
+  };
+  check(value, "its value");
+  if (interval) {
+    check(interval->low, "the lower end of its interval");
+    check(interval->high, "the upper end of its interval");
+  }
+  if (chance) check(*chance, "its chance level");
+}
+
 Value Metric::to_value() const {
   Value value = Value::map();
   value.set("name", name);

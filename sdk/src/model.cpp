@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <limits>
+
 #include "microtome/dataset.h"
 
 namespace microtome {
@@ -42,8 +44,16 @@ double HookPointInfo::bytes() const {
 }
 
 const at::Tensor& Recording::output(const std::string& name) const {
-  if (!name.empty()) return outputs.at(name);
-  if (outputs.empty()) throw Error("the model has no tensor output");
+  if (!name.empty()) {
+    for (const auto& [refused, reason] : refused_outputs) {
+      if (refused == name) throw Error(reason);
+    }
+    return outputs.at(name);
+  }
+  if (outputs.empty()) {
+    if (!refused_outputs.empty()) throw Error(refused_outputs.front().second);
+    throw Error("the model has no tensor output");
+  }
   return outputs.begin()->second;
 }
 
@@ -72,6 +82,8 @@ std::shared_ptr<const Snapshot> Snapshot::repeated(std::int64_t times) const {
 }
 
 Model::~Model() = default;
+
+std::int64_t Model::most_samples() const { return std::numeric_limits<std::int64_t>::max(); }
 
 std::optional<HookPoint> Model::affine_prefix(const HookPoint&) const { return std::nullopt; }
 

@@ -55,7 +55,11 @@ void refer(const HookPoint& hook, ReadContext& context) {
 }  // namespace
 
 HookPoint ParameterType<HookPoint>::read(const Value& value, ReadContext& context) {
-  // A module such as `0` reads as a number in YAML.
+  // A module such as `0` reads as a number in YAML, and `1.10` as 1.1.
+  if (value.type() == Value::Type::number || value.type() == Value::Type::boolean) {
+    throw Error(value.location(), "YAML reads this layer's name as " + describe_type(value.type()) +
+                                      "; write it in double quotes");
+  }
   HookPoint hook = parse_hook_point(
       value.type() == Value::Type::integer ? std::to_string(value.as_integer()) : value.as_string(),
       value.location());

@@ -5,20 +5,6 @@
 namespace microtome {
 namespace {
 
-std::vector<std::string> axes_of_rank(std::int64_t rank, bool integral) {
-  switch (rank) {
-    case 2:
-      return integral ? std::vector<std::string>{"token", "unit", "c"}
-                      : std::vector<std::string>{"unit", "c"};
-    case 3:
-      return {"token", "unit", "c"};
-    case 4:
-      return {"c", "head", "y", "x", "token", "unit", "query", "key"};
-    default:
-      return {};
-  }
-}
-
 std::int64_t wrap(std::int64_t index, std::int64_t size, const std::string& axis) {
   const std::int64_t wrapped = index < 0 ? index + size : index;
   if (wrapped < 0 || wrapped >= size) {
@@ -28,19 +14,23 @@ std::int64_t wrap(std::int64_t index, std::int64_t size, const std::string& axis
   return wrapped;
 }
 
+/// Whether the selector means a place of the flattened value.
+bool is_flattened(const Selector& selector) {
+  return selector.axes.size() == 1 && selector.axes[0].axis == "unit";
+}
+
 /// The value as the axes see it, and the dimension of each axis, in the order of dimensions.
 struct Prepared {
   at::Tensor value;
   std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>> picks;
 };
 
-Prepared prepare(const at::Tensor& value, const Selector& selector) {
+Prepared prepare(const at::Tensor& value, const Selector& selector, const Axes& axes) {
   Prepared result{value, {}};
-  const bool integral = c10::isIntegralType(value.scalar_type(), false);
-  const bool flattened = selector.axes.size() == 1 && selector.axes[0].axis == "unit";
+  const bool flattened = is_flattened(selector);
   if (flattened) result.value = value.flatten(1);
   for (const AxisSelection& axis : selector.axes) {
-    const std::int64_t dimension = flattened ? 1 : axis_dimension(axis.axis, value.dim(), integral);
+    const std::int64_t dimension = flattened ? 1 : axis_dimension(axis.axis, axes, value.dim());
     for (const auto& [taken, indices] : result.picks) {
       if (taken == dimension) throw Error("two axes of the selector name the same dimension");
     }
@@ -54,43 +44,43 @@ Prepared prepare(const at::Tensor& value, const Selector& selector) {
   return result;
 }
 
-/// The dimension along which a direction lies: channels of N x C x H x W, else the last.
-std::int64_t direction_dimension(const at::Tensor& value) { return value.dim() == 4 ? 1 : -1; }
-
 }  // namespace
 
-std::int64_t axis_dimension(std::string_view axis, std::int64_t rank, bool integral) {
-  if (axis.substr(0, 3) == "dim" && axis.size() == 4) {
-    const std::int64_t dimension = axis[3] - '0';
-    if (dimension >= 1 && dimension < rank) return dimension;
+Axes remaining_axes(const Axes& axes, const Selector& selector) {
+  if (selector.empty() || axes.empty()) return axes;
+  if (is_flattened(selector)) return selector.axes[0].indices.size() == 1 ? Axes{} : Axes{"c"};
+  Axes left = axes;
+  std::vector<std::size_t> gone;
+  const auto rank = static_cast<std::int64_t>(axes.size()) + 1;
+  for (const AxisSelection& axis : selector.axes) {
+    if (axis.indices.size() == 1)
+      gone.push_back(static_cast<std::size_t>(axis_dimension(axis.axis, axes, rank)) - 1);
   }
-  const auto known = axes_of_rank(rank, integral);
-  if (std::find(known.begin(), known.end(), axis) != known.end()) {
-    if (rank == 2) return 1;
-    if (rank == 3) return axis == "token" ? 1 : 2;
-    if (axis == "c" || axis == "head") return 1;
-    return axis == "y" || axis == "token" || axis == "query" ? 2 : 3;
+  std::sort(gone.rbegin(), gone.rend());
+  for (const std::size_t place : gone)
+    left.erase(left.begin() + static_cast<std::ptrdiff_t>(place));
+  if (selector.direction) {
+    const std::int64_t along =
+        axis_dimension("c", left, static_cast<std::int64_t>(left.size()) + 1) - 1;
+    left.erase(left.begin() + along);
   }
-  std::string names;
-  for (const std::string& name : known) names += name + ", ";
-  throw Error("a value of rank " + std::to_string(rank) + " has no axis \"" + std::string(axis) +
-              "\"; it has " + names + "dim1 to dim" +
-              std::to_string(std::max<std::int64_t>(rank - 1, 1)));
+  return left;
 }
 
-at::Tensor select(const at::Tensor& value, const Selector& selector,
+at::Tensor select(const at::Tensor& value, const Selector& selector, const Axes& axes,
                   const std::function<at::Tensor(const DirectionReference&)>& directions) {
-  if (!selector.direction) return select(value, selector, at::Tensor());
+  if (!selector.direction) return select(value, selector, axes, at::Tensor());
   if (!directions) {
     throw Error("the direction \"" + selector.direction->text() +
                 "\" has no vector here; give the pass `directions`");
   }
-  return select(value, selector, directions(*selector.direction));
+  return select(value, selector, axes, directions(*selector.direction));
 }
 
-at::Tensor select(const at::Tensor& value, const Selector& selector, const at::Tensor& direction) {
+at::Tensor select(const at::Tensor& value, const Selector& selector, const Axes& axes,
+                  const at::Tensor& direction) {
   if (selector.empty()) return value;
-  Prepared prepared = prepare(value, selector);
+  Prepared prepared = prepare(value, selector, axes);
   at::Tensor result = prepared.value;
   // From the last dimension, so that dropping one does not move those before it.
   for (auto pick = prepared.picks.rbegin(); pick != prepared.picks.rend(); ++pick) {
@@ -103,7 +93,9 @@ at::Tensor select(const at::Tensor& value, const Selector& selector, const at::T
   }
   if (selector.direction) {
     if (!direction.defined()) throw Error("the selector needs the vector of its direction");
-    const std::int64_t dimension = direction_dimension(result);
+    Selector parts;
+    parts.axes = selector.axes;
+    const std::int64_t dimension = axis_dimension("c", remaining_axes(axes, parts), result.dim());
     if (direction.numel() != result.size(dimension)) {
       throw Error("the direction has " + std::to_string(direction.numel()) +
                   " entries, the value " + std::to_string(result.size(dimension)));
@@ -113,19 +105,20 @@ at::Tensor select(const at::Tensor& value, const Selector& selector, const at::T
   return result;
 }
 
-at::Tensor assign(const at::Tensor& value, const Selector& selector, const at::Tensor& part) {
+at::Tensor assign(const at::Tensor& value, const Selector& selector, const Axes& axes,
+                  const at::Tensor& part) {
   if (selector.direction)
     throw Error("a part along a direction cannot be assigned; edit the value");
   // What is handed on as a whole has its own memory: views of it may be taken.
   if (selector.empty())
     return part.sizes() == value.sizes() ? part : part.expand_as(value).contiguous();
-  const Prepared prepared = prepare(value, selector);
+  const Prepared prepared = prepare(value, selector, axes);
   // Positions of the selected part in the flattened value, found by selecting from a counter.
   const at::Tensor counter = at::arange(prepared.value.numel(),
                                         at::TensorOptions().dtype(at::kLong).device(value.device()))
                                  .view(prepared.value.sizes());
-  const at::Tensor places = select(counter.view(value.sizes()), selector).reshape(-1);
-  const at::Tensor expanded = part.expand_as(select(value, selector)).reshape(-1);
+  const at::Tensor places = select(counter.view(value.sizes()), selector, axes).reshape(-1);
+  const at::Tensor expanded = part.expand_as(select(value, selector, axes)).reshape(-1);
   return value.reshape(-1).index_put({places}, expanded).view(value.sizes());
 }
 

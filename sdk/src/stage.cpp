@@ -1,5 +1,6 @@
 #include "microtome/stage.h"
 
+#include "microtome/class_numbers.h"
 #include "microtome/plugin.h"
 #include "microtome/target.h"
 
@@ -38,10 +39,11 @@ std::optional<HookPointInfo> PlanInputs::resolve(const std::string& port,
   if (found == nullptr) return std::nullopt;
   try {
     HookPointInfo info = found->resolve(hook);
+    if (!info.refusal.empty()) throw Error(info.refusal);
     will_use(port, hook);
     if (!hook.selector.empty() && !info.shape.empty()) {
       // Tries the selector on an empty value of that shape: it says what is wrong with it.
-      select(at::zeros(info.shape, info.type), Selector{hook.selector.axes, {}});
+      select(at::zeros(info.shape, info.type), Selector{hook.selector.axes, {}}, info.axes);
     }
     return info;
   } catch (const Error& error) {
@@ -75,7 +77,11 @@ void PlanInputs::check_target(const std::string& model_port, const std::string& 
   }
   const auto check_class = [&](const ClassReference& reference) {
     if (!reference.field.empty()) {
-      if (data != nullptr && data->find(reference.field) == nullptr) {
+      const FieldInfo* known = data == nullptr ? nullptr : data->find(reference.field);
+      if (known != nullptr) {
+        if (const std::string why = why_not_classes(*known); !why.empty())
+          problems().add(target.location, why);
+      } else if (data != nullptr) {
         std::vector<std::string> names;
         for (const FieldInfo& field : data->fields) names.push_back(field.name);
         problems().add(target.location, "the dataset \"" + data->name + "\" has no field \"" +

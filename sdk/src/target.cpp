@@ -5,6 +5,8 @@
 #include <map>
 #include <vector>
 
+#include "microtome/quoting.h"
+
 namespace microtome {
 namespace {
 
@@ -17,20 +19,13 @@ std::string trimmed(std::string_view text) {
   return std::string(text.substr(first, text.find_last_not_of(' ') - first + 1));
 }
 
-/// Splits at commas that stand outside brackets.
+/// Splits at commas that stand outside brackets and quotes.
 std::vector<std::string> arguments(std::string_view text) {
   std::vector<std::string> parts;
-  int depth = 0;
-  std::size_t from = 0;
-  for (std::size_t i = 0; i <= text.size(); ++i) {
-    if (i == text.size() || (text[i] == ',' && depth == 0)) {
-      parts.push_back(trimmed(text.substr(from, i - from)));
-      from = i + 1;
-    } else if (text[i] == '[' || text[i] == '(') {
-      ++depth;
-    } else if (text[i] == ']' || text[i] == ')') {
-      --depth;
-    }
+  for (std::size_t from = 0; from <= text.size();) {
+    const std::size_t comma = find_outside(text, ",", from);
+    parts.push_back(trimmed(text.substr(from, comma - from)));
+    from = comma + 1;
   }
   if (parts.size() == 1 && parts[0].empty()) parts.clear();
   return parts;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "microtome/class_numbers.h"
+
 namespace microtome {
 namespace {
 
@@ -30,17 +32,18 @@ at::Tensor field_classes(const ClassReference& reference, const Batch& batch,
   if (reference.field.empty()) {
     classes = at::full({scores.size(0)}, reference.index, at::kLong);
   } else {
-    const at::Tensor& field = batch.fields.at(reference.field);
-    if (!c10::isIntegralType(field.scalar_type(), false) || field.dim() != 1) {
-      throw Error(location, "the field \"" + reference.field + "\" holds no class of each sample");
+    try {
+      classes = class_numbers(batch.fields.at(reference.field), reference.field);
+    } catch (const Error& error) {
+      throw Error(location, error.what());
     }
-    classes = field.to(at::kLong);
   }
   if (classes.numel() > 0 && (classes.max().item<std::int64_t>() >= scores.size(1) ||
                               classes.min().item<std::int64_t>() < 0)) {
-    throw Error(location, "class " + std::to_string(classes.max().item<std::int64_t>()) +
-                              " is out of range: the output has " + std::to_string(scores.size(1)) +
-                              " classes");
+    const std::int64_t smallest = classes.min().item<std::int64_t>();
+    const std::int64_t wrong = smallest < 0 ? smallest : classes.max().item<std::int64_t>();
+    throw Error(location, "class " + std::to_string(wrong) + " is out of range: the output has " +
+                              std::to_string(scores.size(1)) + " classes");
   }
   return classes;
 }
@@ -109,7 +112,8 @@ at::Tensor TargetScore::score(const Recording& recording, std::int64_t repeats,
   if (target_.what == Target::What::direction) {
     Selector along;
     along.direction = target_.direction;
-    const at::Tensor product = select(recording.captured.at(offset), along, direction_);
+    const at::Tensor product =
+        select(recording.captured.at(offset), along, recording.axes.at(offset), direction_);
     return product.dim() == 1 ? product : product.flatten(1).sum(1);
   }
   at::Tensor scores = class_scores(target_, recording);

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 
+#include "microtome/value.h"
 #include "tests/support/program.h"
 #include "tests/support/small_world.h"
 #include "tests/support/temporary_folder.h"
@@ -79,6 +81,59 @@ TEST_F(Report, HoldsThePipelineToRunAgain) {
   const auto again = run_program({"run", file.string(), "-v"}, world_.path());
   EXPECT_EQ(again.status, 0) << again.errors;
   EXPECT_THAT(again.errors, HasSubstr("pca: from the store"));
+}
+
+std::size_t count_of(const std::string& page, const std::string& words) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = page.find(words, at)) != std::string::npos; at += words.size())
+    ++count;
+  return count;
+}
+
+TEST_F(Report, EveryMapHasItsImageWhateverTheChunk) {
+  for (const char* chunk : {"1", "5", "16"}) {
+    const auto file = world_.write_pipeline(stages);
+    const auto result =
+        run_program({"run", file.string(), "-q", "--set", std::string("runtime.chunk=") + chunk},
+                    world_.path() / chunk);
+    ASSERT_EQ(result.status, 0) << result.errors;
+    const std::string page = read_file(world_.path() / chunk / "runs/small/latest/report.html");
+    // Twelve samples of each of two targets.
+    EXPECT_EQ(count_of(page, "attribution over the image"), 24U) << chunk;
+    EXPECT_EQ(count_of(page, "<figcaption>"), 24U) << chunk;
+  }
+}
+
+TEST_F(Report, StandsWhateverNumbersAnEarlierVersionWrote) {
+  run();
+  const fs::path moved = world_.path() / "moved";
+  fs::copy(fs::canonical(world_.path() / "runs/small/latest"), moved, fs::copy_options::recursive);
+  const fs::path artifact = moved / "stages/accuracy/metrics/artifact.json";
+  Value description = from_json(read_file(artifact));
+  Value metrics = Value::list();
+  Value metric = Value::map();
+  metric.set("name", "loss");
+  metric.set("value", std::nan(""));
+  metric.set("n", 3);
+  metrics.push_back(std::move(metric));
+  description.set("metrics", std::move(metrics));
+  fs::remove(artifact);
+  std::ofstream(artifact) << to_json(description);
+  const auto again = run_program({"report", moved.string()}, world_.path());
+  EXPECT_EQ(again.status, 0) << again.errors;
+  EXPECT_THAT(read_file(moved / "report.html"), AllOf(HasSubstr("loss"), HasSubstr("nan")));
+}
+
+TEST_F(Report, SaysWhichSamplesWereLeftOut) {
+  std::ofstream(world_.images() / "red" / "1001.png") << "damaged";
+  const auto file = world_.write_pipeline(stages);
+  const auto result = run_program(
+      {"run", file.string(), "--set", "datasets.test.on_bad_sample=skip"}, world_.path());
+  ASSERT_EQ(result.status, 0) << result.errors;
+  EXPECT_THAT(result.errors, HasSubstr("leaves out 1 sample"));
+  const std::string page = read_file(world_.path() / "runs/small/latest/report.html");
+  EXPECT_THAT(page, HasSubstr("1 sample is left out, as it can't be read"));
+  EXPECT_THAT(page, HasSubstr("red/1001.png"));
 }
 
 TEST_F(Report, SaysWhatFailed) {

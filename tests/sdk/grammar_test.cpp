@@ -44,32 +44,38 @@ TEST(HookPoints, MistakesAreSaidWithTheirPlace) {
 
 TEST(Selectors, SelectAndAssignTheSamePart) {
   const at::Tensor value = at::arange(2 * 3 * 4 * 5, at::kFloat).view({2, 3, 4, 5});
+  const Axes map{"c", "y", "x"};
   const auto selector = [](const std::string& text) {
     return parse_hook_point("v" + text).selector;
   };
-  EXPECT_TRUE(select(value, selector("[c=1]")).equal(value.select(1, 1)));
-  EXPECT_TRUE(select(value, selector("[y=2,x=last]")).equal(value.select(3, 4).select(2, 2)));
-  EXPECT_TRUE(select(value, selector("[unit=[0,59]]"))
+  EXPECT_TRUE(select(value, selector("[c=1]"), map).equal(value.select(1, 1)));
+  EXPECT_TRUE(select(value, selector("[y=2,x=last]"), map).equal(value.select(3, 4).select(2, 2)));
+  EXPECT_TRUE(select(value, selector("[unit=[0,59]]"), map)
                   .equal(value.flatten(1).index_select(1, at::tensor({0, 59}))));
-  EXPECT_TRUE(
-      select(value.select(3, 0), selector("[token=last]")).equal(value.select(3, 0).select(1, 2)));
+  EXPECT_TRUE(select(value.select(3, 0), selector("[token=last]"), {"token", "c"})
+                  .equal(value.select(3, 0).select(1, 2)));
+  EXPECT_TRUE(select(value.select(3, 0), selector("[c=last]"), {"c", "x"})
+                  .equal(value.select(3, 0).select(1, 2)));
   for (const char* text : {"[c=1]", "[c=[0,2],y=1]", "[unit=[5,7]]", "[x=last]"}) {
     const Selector part = selector(text);
-    const at::Tensor changed = assign(value, part, select(value, part) + 1000);
-    EXPECT_TRUE(select(changed, part).equal(select(value, part) + 1000)) << text;
-    EXPECT_EQ((changed != value).sum().item<std::int64_t>(), select(value, part).numel()) << text;
-    EXPECT_TRUE(assign(value, part, select(value, part)).equal(value)) << text;
+    const at::Tensor changed = assign(value, part, map, select(value, part, map) + 1000);
+    EXPECT_TRUE(select(changed, part, map).equal(select(value, part, map) + 1000)) << text;
+    EXPECT_EQ((changed != value).sum().item<std::int64_t>(), select(value, part, map).numel())
+        << text;
+    EXPECT_TRUE(assign(value, part, map, select(value, part, map)).equal(value)) << text;
   }
   const at::Tensor direction = at::tensor({1.0F, 0.0F, -1.0F});
-  EXPECT_TRUE(select(value, selector("[dir=a.b[0]]"), direction)
+  EXPECT_TRUE(select(value, selector("[dir=a.b[0]]"), map, direction)
                   .equal(value.select(1, 0) - value.select(1, 2)));
-  EXPECT_THROW(select(value, selector("[c=3]")), Error);
-  EXPECT_THROW(select(value, selector("[c=-4]")), Error);
+  EXPECT_THROW(select(value, selector("[c=3]"), map), Error);
+  EXPECT_THROW(select(value, selector("[c=-4]"), map), Error);
+  EXPECT_THROW(select(value, selector("[c=1]"), {}), Error);
+  EXPECT_THROW(select(value, selector("[token=1]"), map), Error);
 }
 
 TEST(Selectors, GradientsPassThroughAnAssignment) {
   const at::Tensor value = at::rand({2, 3}).requires_grad_(), part = at::rand({2}).requires_grad_();
-  assign(value, parse_hook_point("v[unit=1]").selector, part).sum().backward();
+  assign(value, parse_hook_point("v[unit=1]").selector, {"c"}, part).sum().backward();
   EXPECT_TRUE(part.grad().equal(at::ones({2})));
   EXPECT_TRUE(value.grad().equal(at::tensor({1.0F, 0.0F, 1.0F}).expand({2, 3})));
 }

@@ -213,6 +213,7 @@ class InputTimesGradient final : public AttributionStage {
     return {recording.gradients(score)[0] * recording.differentiated[0].detach(),
             score.detach(),
             {},
+            {},
             {}};
   }
 };

@@ -16,6 +16,10 @@ class SmallWorld {
   const std::filesystem::path& path() const { return folder_.path(); }
   std::filesystem::path model() const { return path() / "net.pt"; }
   std::filesystem::path images() const { return path() / "images"; }
+  /// Writes a file beside them.
+  void write(const std::string& name, const std::string& content) const {
+    folder_.write(name, content);
+  }
   /// A pipeline over them with these stages (indented lines).
   std::string pipeline(const std::string& stages, const std::string& more = {}) const;
   /// Writes it to a file.

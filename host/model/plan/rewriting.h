@@ -64,5 +64,7 @@ FilteredGradients filter_gradients(Program& program);
 bool put_channels_last(Program& program);
 std::int64_t allow_in_place(Program& program);
 void reduce_precision(Program& program, at::ScalarType precision);
+/// These inputs are given single precision, and the program's operators read them reduced.
+void reduce_inputs(Program& program, at::ScalarType precision, const std::set<std::size_t>& inputs);
 
 }  // namespace microtome::host::rewriting

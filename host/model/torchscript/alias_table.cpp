@@ -115,6 +115,21 @@ std::vector<TensorRef> AliasTable::written_since(const AliasTable& before) const
   return roots;
 }
 
+std::vector<TensorRef> AliasTable::related_roots(TensorRef tensor, const AliasTable& before) const {
+  std::vector<std::size_t> reached{tensors_[at(tensor)].storage};
+  for (std::size_t i = 0; i < reached.size(); ++i) {
+    for (const std::size_t other : storages_[reached[i]].possible) {
+      if (std::find(reached.begin(), reached.end(), other) == reached.end())
+        reached.push_back(other);
+    }
+  }
+  std::vector<TensorRef> roots;
+  for (const std::size_t storage : reached) {
+    if (storage < before.storages_.size()) roots.push_back(storages_[storage].root);
+  }
+  return roots;
+}
+
 void AliasTable::merge_unknown(const AliasTable& tried) {
   for (std::size_t i = 0; i < storages_.size(); ++i) {
     if (storages_[i].unknown.empty()) storages_[i].unknown = tried.storages_[i].unknown;

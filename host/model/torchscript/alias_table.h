@@ -55,6 +55,11 @@ class AliasTable {
   bool contains(TensorRef tensor) const {
     return static_cast<std::size_t>(tensor) < tensors_.size();
   }
+  /// Roots of the storages that existed in `before` and whose memory `tensor` has, or may have.
+  std::vector<TensorRef> related_roots(TensorRef tensor, const AliasTable& before) const;
+  TensorRef root_of(TensorRef tensor) const {
+    return storages_[tensors_[static_cast<std::size_t>(tensor)].storage].root;
+  }
   /// Storages that existed in `before` and were written since: root tensor of each.
   std::vector<TensorRef> written_since(const AliasTable& before) const;
   /// Takes over what became unknown in a branch that was tried on a copy.

@@ -3,23 +3,50 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include "host/model/torchscript/lowering.h"
+#include "host/model/torchscript/model_file_kind.h"
 
 namespace microtome::host::torchscript {
 namespace {
 
+/// What LibTorch's message means, where it has a known cause.
+std::string explained(const std::string& message) {
+  const std::string first = message.substr(0, message.find('\n'));
+  const auto word_after = [&](const std::string& phrase) {
+    const std::size_t at = message.find(phrase);
+    if (at == std::string::npos) return std::string();
+    const std::size_t from = at + phrase.size();
+    const std::string word = message.substr(from, message.find_first_of(" ,\n", from) - from);
+    return word.substr(0, word.find_last_not_of(".:") + 1);
+  };
+  if (const std::string op = word_after("Unknown builtin op: "); !op.empty()) {
+    return "it calls the operator " + op +
+           ", which this LibTorch does not have: write the network without it, or with what it is "
+           "made of, and export it again";
+  }
+  if (message.find("maximum supported version") != std::string::npos ||
+      message.find("version too new") != std::string::npos) {
+    return "it was written by a newer PyTorch than this LibTorch; export it with the version that "
+           "microtome doctor names, or an older one";
+  }
+  if (message.find("failed finding central directory") != std::string::npos)
+    return "it is damaged or cut off; copy or download it again";
+  return first;
+}
+
 torch::jit::Module read(const std::filesystem::path& file) {
   std::error_code code;
-  if (!std::filesystem::is_regular_file(file, code)) {
-    throw Error("the model file " + file.string() + " does not exist");
-  }
+  const auto refuse = [&](const std::string& why) {
+    return Error("the model file " + file.string() + " can't be read as TorchScript: " + why);
+  };
+  const bool is_there = std::filesystem::exists(file, code);
+  if (const std::string why = why_not_torchscript(file); !why.empty()) throw refuse(why);
+  if (!is_there) throw Error("the model file " + file.string() + " does not exist");
   try {
     torch::jit::Module module = torch::jit::load(file.string(), at::kCPU);
     module.eval();
     return module;
   } catch (const std::exception& error) {
-    std::string why = error.what();
-    why = why.substr(0, why.find('\n'));
-    throw Error("the model file " + file.string() + " can't be read as TorchScript: " + why);
+    throw refuse(explained(error.what()));
   }
 }
 
@@ -51,7 +78,9 @@ Program load(const std::filesystem::path& file) {
 std::vector<at::Tensor> run_original(const std::filesystem::path& file,
                                      const std::vector<at::Tensor>& inputs) {
   torch::jit::Module module = read(file);
-  std::vector<c10::IValue> arguments(inputs.begin(), inputs.end());
+  std::vector<c10::IValue> arguments;
+  for (const at::Tensor& input : inputs)
+    arguments.push_back(input.defined() ? c10::IValue(input) : c10::IValue());
   std::vector<at::Tensor> outputs;
   flatten(module.forward(std::move(arguments)), outputs);
   return outputs;

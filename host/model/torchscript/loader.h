@@ -11,8 +11,8 @@ namespace microtome::host::torchscript {
 /// operator can't be kept, the operator and its line in the model's source.
 Program load(const std::filesystem::path& file);
 
-/// What the file's own interpreter returns for these inputs, tensors flattened in the order of the
-/// program's outputs. For checking.
+/// What the file's own interpreter returns for these inputs, undefined for those that are left out:
+/// tensors flattened in the order of the program's outputs. For checking.
 std::vector<at::Tensor> run_original(const std::filesystem::path& file,
                                      const std::vector<at::Tensor>& inputs);
 

@@ -1,3 +1,4 @@
+// Making and reading tuples, lists and dictionaries whose elements are known one by one.
 #include <torch/csrc/jit/runtime/operator.h>
 
 #include <algorithm>
@@ -11,106 +12,217 @@ namespace prim = c10::prim;
 
 namespace {
 
-bool changes_first_argument(const torch::jit::Use& use) {
-  if (use.offset != 0 || use.user->maybeSchema() == nullptr) return false;
-  const auto& arguments = use.user->schema().arguments();
-  return !arguments.empty() && arguments[0].alias_info() != nullptr &&
-         arguments[0].alias_info()->isWrite();
+/// The place of a key, or the number of keys.
+std::size_t find_key(const Structure& dictionary, const c10::IValue& key) {
+  const auto& keys = dictionary.content.keys;
+  return static_cast<std::size_t>(std::find(keys.begin(), keys.end(), key) - keys.begin());
+}
+
+/// The structure, when its elements are known one by one.
+const Structure* known_elements(const Slot& slot) {
+  const auto* found = std::get_if<std::shared_ptr<Structure>>(&slot);
+  return found != nullptr && !(*found)->content.whole && (*found)->kind != Structure::Kind::object
+             ? found->get()
+             : nullptr;
+}
+
+std::int64_t place_in(std::int64_t index, std::size_t size) {
+  const auto count = static_cast<std::int64_t>(size);
+  const std::int64_t place = index < 0 ? index + count : index;
+  if (place < 0 || place >= count) {
+    throw Error("the index " + std::to_string(index) + " is out of range: there are " +
+                std::to_string(size) + " elements");
+  }
+  return place;
 }
 
 }  // namespace
 
-/// Whether a list is changed in a branch or loop other than where it was made, or handed to a loop:
-/// then it lives in the program, not in our knowledge of it.
-bool Lowering::changed_in_other_block(const torch::jit::Value& list) const {
-  const torch::jit::Block* made_in = list.node()->owningBlock();
-  return std::any_of(list.uses().begin(), list.uses().end(), [&](const torch::jit::Use& use) {
-    if (use.user->kind() == prim::Loop) return true;
-    return changes_first_argument(use) && use.user->owningBlock() != made_in;
-  });
-}
-
 bool Lowering::lower_container(torch::jit::Node& node, const Scope& scope) {
+  if (construct(node, scope)) return true;
   const auto kind = node.kind();
-  if (kind == prim::TupleConstruct || kind == prim::ListConstruct) {
-    auto structure = std::make_shared<Structure>();
-    structure->kind = kind == prim::TupleConstruct ? Structure::Kind::tuple : Structure::Kind::list;
-    structure->type = node.output()->type();
-    structure->depth = depth_;
-    bool all_known = kind == prim::ListConstruct;
-    for (const torch::jit::Value* input : node.inputs()) {
-      structure->elements.push_back(slot(input, scope));
-      all_known = all_known && std::holds_alternative<Known>(structure->elements.back());
-    }
-    if (const auto tuple = structure->type->cast<c10::TupleType>(); tuple && tuple->schema()) {
-      for (const auto& field : tuple->schema()->arguments())
-        structure->names.push_back(field.name());
-    }
-    const bool changed = std::any_of(node.output()->uses().begin(), node.output()->uses().end(),
-                                     changes_first_argument);
-    if (kind == prim::ListConstruct && changed_in_other_block(*node.output())) {
-      bind(node.output(), Computed{materialise_structure(*structure, "a list")}, scope);
-    } else if (all_known && !changed) {
-      c10::impl::GenericList list(structure->type->expectRef<c10::ListType>().getElementType());
-      for (const Slot& element : structure->elements)
-        list.push_back(std::get<Known>(element).value);
-      bind(node.output(), Known{list}, scope);
-    } else {
-      bind(node.output(), std::move(structure), scope);
-    }
-    return true;
-  }
-  if (kind == prim::DictConstruct) {
-    auto structure = std::make_shared<Structure>();
-    structure->kind = Structure::Kind::dictionary;
-    structure->type = node.output()->type();
-    structure->depth = depth_;
-    for (std::size_t i = 0; i + 1 < node.inputs().size(); i += 2) {
-      const auto* key = std::get_if<Known>(&slot(node.input(i), scope));
-      if (key == nullptr || !key->value.isString()) refuse(node, "its keys are no constant texts");
-      structure->names.push_back(key->value.toStringRef());
-      structure->elements.push_back(slot(node.input(i + 1), scope));
-    }
-    if (changed_in_other_block(*node.output())) {
-      refuse(node, "the dictionary is changed inside of a branch or loop");
-    }
-    bind(node.output(), std::move(structure), scope);
-    return true;
-  }
   if (kind == prim::TupleUnpack || kind == prim::ListUnpack) {
     unpack(node, scope);
     return true;
   }
   if (kind == prim::TupleIndex || kind == aten::__getitem__) return get_item(node, scope);
-  if (kind == prim::TupleSlice) {
-    const auto& whole = std::get<std::shared_ptr<Structure>>(slot(node.input(), scope));
-    auto part = std::make_shared<Structure>(*whole);
-    part->type = node.output()->type();
-    part->names.clear();
-    part->elements.assign(whole->elements.begin() + node.i(c10::attr::beg),
-                          whole->elements.begin() + node.i(c10::attr::end));
-    bind(node.output(), std::move(part), scope);
+  return read_container(node, scope) || combine_lists(node, scope);
+}
+
+bool Lowering::construct(torch::jit::Node& node, const Scope& scope) {
+  const auto kind = node.kind();
+  if (kind == prim::TupleConstruct || kind == prim::ListConstruct) {
+    const bool is_tuple = kind == prim::TupleConstruct;
+    std::vector<Slot> elements;
+    for (const torch::jit::Value* input : node.inputs()) {
+      const Slot& element = slot(input, scope);
+      elements.push_back(is_tuple ? element : hold(element));
+    }
+    bind(node.output(),
+         make(is_tuple ? Structure::Kind::tuple : Structure::Kind::list, node.output()->type(),
+              std::move(elements)),
+         scope);
     return true;
   }
-  if (kind == aten::len || kind == aten::__contains__) {
-    const auto* structure = std::get_if<std::shared_ptr<Structure>>(&slot(node.input(0), scope));
-    if (structure == nullptr) return false;
-    if (kind == aten::len) {
-      bind(node.output(), Known{static_cast<std::int64_t>((*structure)->elements.size())}, scope);
+  if (kind == prim::TupleSlice) {
+    const Structure* whole = known_elements(slot(node.input(), scope));
+    if (whole == nullptr) refuse(node, "the tuple is not known while loading");
+    const auto& elements = whole->content.elements;
+    bind(node.output(),
+         make(Structure::Kind::tuple, node.output()->type(),
+              {elements.begin() + node.i(c10::attr::beg),
+               elements.begin() + node.i(c10::attr::end)}),
+         scope);
+    return true;
+  }
+  if (kind != prim::DictConstruct) return false;
+  auto structure = make(Structure::Kind::dictionary, node.output()->type());
+  for (std::size_t i = 0; i + 1 < node.inputs().size(); i += 2) {
+    const auto key = known_value(slot(node.input(i), scope));
+    if (!key || key->isTensor())
+      refuse(node, "the keys of a dictionary must be known while loading; use constants");
+    set_key(structure->content, *key, hold(slot(node.input(i + 1), scope)));
+  }
+  bind(node.output(), std::move(structure), scope);
+  return true;
+}
+
+bool Lowering::read_container(torch::jit::Node& node, const Scope& scope) {
+  const auto kind = node.kind();
+  const std::string name = kind.toQualString();
+  if (node.inputs().empty()) return false;
+  const Slot source = slot(node.input(0), scope);
+  if (const auto* views = std::get_if<ViewListSlot>(&source)) {
+    if (kind == aten::len && views->count) {
+      bind(node.output(), Known{*views->count}, scope);
       return true;
     }
-    const auto* key = std::get_if<Known>(&slot(node.input(1), scope));
-    if (key == nullptr || !key->value.isString()) return false;
-    const auto& names = (*structure)->names;
-    bind(node.output(),
-         Known{std::find(names.begin(), names.end(), key->value.toStringRef()) != names.end()},
-         scope);
+    if (name == "aten::list" && views->count) {
+      const ViewListSlot list = *views;
+      auto copy = make(Structure::Kind::list, node.output()->type());
+      for (std::int64_t i = 0; i < *list.count; ++i)
+        copy->content.elements.push_back(element_of(list, i));
+      bind(node.output(), std::move(copy), scope);
+      return true;
+    }
+    return false;
+  }
+  const Structure* structure = known_elements(source);
+  if (structure == nullptr) return false;
+  const auto& content = structure->content;
+  const bool is_dictionary = structure->kind == Structure::Kind::dictionary;
+  if (kind == aten::len) {
+    bind(node.output(), Known{static_cast<std::int64_t>(content.elements.size())}, scope);
+    return true;
+  }
+  if (name == "aten::dict" && structure->kind == Structure::Kind::list) {
+    auto made = make(Structure::Kind::dictionary, node.output()->type());
+    for (const Slot& each : content.elements) {
+      const Structure* pair = known_elements(each);
+      const auto key = pair != nullptr ? known_value(pair->content.elements.at(0)) : std::nullopt;
+      if (!key || key->isTensor()) return false;
+      set_key(made->content, *key, hold(pair->content.elements.at(1)));
+    }
+    bind(node.output(), std::move(made), scope);
+    return true;
+  }
+  if (!is_dictionary) return false;
+  const auto key =
+      node.inputs().size() > 1 ? known_value(slot(node.input(1), scope)) : std::nullopt;
+  if (name == "aten::__contains__") {
+    if (!key) return false;
+    bind(node.output(), Known{find_key(*structure, *key) < content.keys.size()}, scope);
+    return true;
+  }
+  if (name == "aten::get") {
+    if (!key) return false;
+    const std::size_t at = find_key(*structure, *key);
+    const Slot otherwise =
+        node.inputs().size() > 2 ? slot(node.input(2), scope) : Slot(Known{c10::IValue()});
+    bind(node.output(), at < content.keys.size() ? content.elements[at] : otherwise, scope);
+    return true;
+  }
+  if (name == "aten::keys" || name == "aten::list") {
+    auto keys = make(Structure::Kind::list, node.output()->type());
+    for (const c10::IValue& each : content.keys) keys->content.elements.emplace_back(Known{each});
+    bind(node.output(), std::move(keys), scope);
+    return true;
+  }
+  if (name == "aten::values") {
+    auto values = make(Structure::Kind::list, node.output()->type());
+    for (const Slot& each : content.elements) values->content.elements.push_back(hold(each));
+    bind(node.output(), std::move(values), scope);
+    return true;
+  }
+  if (name == "aten::items") {
+    auto items = make(Structure::Kind::list, node.output()->type());
+    for (std::size_t i = 0; i < content.keys.size(); ++i) {
+      auto item = make(Structure::Kind::tuple, element_type(*items, 0));
+      item->content.elements = {Known{content.keys[i]}, hold(content.elements[i])};
+      items->content.elements.emplace_back(std::move(item));
+    }
+    bind(node.output(), std::move(items), scope);
+    return true;
+  }
+  if (name == "aten::copy" || name == "aten::dict") {
+    auto copy = make(Structure::Kind::dictionary, node.output()->type(), content.elements);
+    copy->content.keys = content.keys;
+    for (const Slot& each : content.elements) hold(each);
+    bind(node.output(), std::move(copy), scope);
     return true;
   }
   return false;
 }
 
-Slot Lowering::element_of(const ViewListSlot& list, std::int64_t index, const Scope&) {
+bool Lowering::combine_lists(torch::jit::Node& node, const Scope& scope) {
+  const std::string name = node.kind().toQualString();
+  if (node.outputs().size() != 1 || node.output()->type()->kind() != c10::TypeKind::ListType)
+    return false;
+  const auto elements_of = [&](std::size_t input) -> const std::vector<Slot>* {
+    if (input >= node.inputs().size()) return nullptr;
+    const Structure* structure = known_elements(slot(node.input(input), scope));
+    return structure != nullptr && structure->kind == Structure::Kind::list
+               ? &structure->content.elements
+               : nullptr;
+  };
+  const auto known = [&](std::size_t input) { return known_value(slot(node.input(input), scope)); };
+  const std::vector<Slot>* first = elements_of(0);
+  std::vector<Slot> elements;
+  if (name == "aten::add" && first != nullptr && elements_of(1) != nullptr) {
+    elements = *first;
+    elements.insert(elements.end(), elements_of(1)->begin(), elements_of(1)->end());
+  } else if (name == "aten::mul" && node.inputs().size() == 2) {
+    const std::size_t list = first != nullptr ? 0 : 1;
+    const auto times = known(1 - list);
+    const auto* repeated = elements_of(list);
+    if (repeated == nullptr || !times || !times->isInt()) return false;
+    for (std::int64_t i = 0; i < times->toInt(); ++i)
+      elements.insert(elements.end(), repeated->begin(), repeated->end());
+  } else if ((name == "aten::copy" || name == "aten::list") && first != nullptr) {
+    elements = *first;
+  } else if (name == "aten::slice" && first != nullptr) {
+    const auto start = known(1), end = known(2), step = known(3);
+    if (!start || !end || !step) return false;
+    const auto count = static_cast<std::int64_t>(first->size());
+    const auto clamped = [&](const c10::IValue& place, std::int64_t otherwise) {
+      if (place.isNone()) return otherwise;
+      const std::int64_t at = place.toInt() < 0 ? place.toInt() + count : place.toInt();
+      return std::clamp<std::int64_t>(at, 0, count);
+    };
+    if (step->toInt() < 1) return false;
+    const std::int64_t last = clamped(*end, count);
+    for (std::int64_t i = clamped(*start, 0); i < last; i += step->toInt())
+      elements.push_back((*first)[static_cast<std::size_t>(i)]);
+  } else {
+    return false;
+  }
+  for (const Slot& element : elements) hold(element);
+  bind(node.output(), make(Structure::Kind::list, node.output()->type(), std::move(elements)),
+       scope);
+  return true;
+}
+
+Slot Lowering::element_of(const ViewListSlot& list, std::int64_t index) {
   ViewStep step = list.step;
   step.element = index;
   const ValueId base = aliases_.read(list.base, emitter());
@@ -121,25 +233,22 @@ Slot Lowering::element_of(const ViewListSlot& list, std::int64_t index, const Sc
 void Lowering::unpack(torch::jit::Node& node, const Scope& scope) {
   const Slot source = slot(node.input(), scope);
   const std::size_t count = node.outputs().size();
-  if (const auto* structure = std::get_if<std::shared_ptr<Structure>>(&source)) {
-    if ((*structure)->elements.size() != count) {
-      refuse(node, "it unpacks " + std::to_string((*structure)->elements.size()) + " values into " +
+  if (const Structure* structure = known_elements(source)) {
+    const auto& elements = structure->content.elements;
+    if (elements.size() != count) {
+      refuse(node, "it unpacks " + std::to_string(elements.size()) + " values into " +
                        std::to_string(count));
     }
-    for (std::size_t i = 0; i < count; ++i) bind(node.output(i), (*structure)->elements[i], scope);
-    return;
-  }
-  if (const auto* known = std::get_if<Known>(&source)) {
-    const auto elements = known->value.isTuple() ? known->value.toTupleRef().elements().vec()
-                                                 : known->value.toListRef().vec();
-    for (std::size_t i = 0; i < count; ++i) bind(node.output(i), Known{elements.at(i)}, scope);
-    return;
+    return bind_all(node, elements, scope);
   }
   if (const auto* list = std::get_if<ViewListSlot>(&source)) {
     const ViewListSlot views = *list;
-    for (std::size_t i = 0; i < count; ++i) {
-      bind(node.output(i), element_of(views, static_cast<std::int64_t>(i), scope), scope);
+    if (views.count && *views.count != static_cast<std::int64_t>(count)) {
+      refuse(node, "it unpacks " + std::to_string(*views.count) + " values into " +
+                       std::to_string(count));
     }
+    for (std::size_t i = 0; i < count; ++i)
+      bind(node.output(i), element_of(views, static_cast<std::int64_t>(i)), scope);
     return;
   }
   const auto parts = emit(
@@ -157,7 +266,7 @@ void Lowering::unpack(torch::jit::Node& node, const Scope& scope) {
                       std::to_string(count));
         for (const c10::IValue& element : elements) stack.push_back(element);
       },
-      {materialise(source)}, count);
+      {materialise(source, "a list")}, count);
   for (std::size_t i = 0; i < count; ++i) {
     bind(node.output(i), computed(parts[i], node.output(i)->type(), false), scope);
   }
@@ -165,82 +274,34 @@ void Lowering::unpack(torch::jit::Node& node, const Scope& scope) {
 
 bool Lowering::get_item(torch::jit::Node& node, const Scope& scope) {
   const Slot source = slot(node.input(0), scope);
-  const auto* index = std::get_if<Known>(&slot(node.input(1), scope));
-  if (index == nullptr) return false;
-  if (const auto* structure = std::get_if<std::shared_ptr<Structure>>(&source)) {
-    const Structure& content = **structure;
-    if (index->value.isString()) {
-      const auto found =
-          std::find(content.names.begin(), content.names.end(), index->value.toStringRef());
-      if (found == content.names.end())
-        refuse(node, "the dictionary has no key \"" + index->value.toStringRef() + "\"");
-      bind(node.output(), content.elements[static_cast<std::size_t>(found - content.names.begin())],
-           scope);
+  const auto index = known_value(slot(node.input(1), scope));
+  if (!index) return false;
+  if (const Structure* structure = known_elements(source)) {
+    const auto& elements = structure->content.elements;
+    if (structure->kind == Structure::Kind::dictionary) {
+      const std::size_t at = find_key(*structure, *index);
+      if (at >= elements.size()) {
+        refuse(node, index->isString()
+                         ? "the dictionary has no key \"" + index->toStringRef() + "\""
+                         : std::string("the dictionary has no such key"));
+      }
+      bind(node.output(), elements[at], scope);
       return true;
     }
-    std::int64_t at = index->value.toInt();
-    if (at < 0) at += static_cast<std::int64_t>(content.elements.size());
-    if (at < 0 || at >= static_cast<std::int64_t>(content.elements.size()))
-      refuse(node, "the index is out of range");
-    bind(node.output(), content.elements[static_cast<std::size_t>(at)], scope);
+    bind(node.output(),
+         elements[static_cast<std::size_t>(place_in(index->toInt(), elements.size()))], scope);
     return true;
   }
-  if (const auto* list = std::get_if<ViewListSlot>(&source);
-      list != nullptr && index->value.toInt() >= 0) {
+  if (const auto* list = std::get_if<ViewListSlot>(&source)) {
     const ViewListSlot views = *list;
-    bind(node.output(), element_of(views, index->value.toInt(), scope), scope);
+    if (!views.count && index->toInt() < 0) return false;
+    const std::int64_t place =
+        views.count ? place_in(index->toInt(), static_cast<std::size_t>(*views.count))
+                    : index->toInt();
+    bind(node.output(), element_of(views, place), scope);
     return true;
   }
   return false;
-}
-
-bool Lowering::lower_list_change(torch::jit::Node& node, const Scope& scope) {
-  const std::string name = node.kind().toQualString();
-  const Slot target = slot(node.input(0), scope);
-  if (const auto* structure = std::get_if<std::shared_ptr<Structure>>(&target)) {
-    Structure& content = **structure;
-    if (content.depth != depth_)
-      refuse(node, "it changes a list or dictionary that was made outside of this branch or loop");
-    if (name == "aten::append") {
-      content.elements.push_back(slot(node.input(1), scope));
-    } else if (name == "aten::_set_item") {
-      const auto* key = std::get_if<Known>(&slot(node.input(1), scope));
-      if (key == nullptr) refuse(node, "the place that it changes is not known while loading");
-      if (key->value.isString()) {
-        const auto found =
-            std::find(content.names.begin(), content.names.end(), key->value.toStringRef());
-        if (found == content.names.end()) {
-          content.names.push_back(key->value.toStringRef());
-          content.elements.push_back(slot(node.input(2), scope));
-        } else {
-          content.elements[static_cast<std::size_t>(found - content.names.begin())] =
-              slot(node.input(2), scope);
-        }
-      } else {
-        std::int64_t at = key->value.toInt();
-        if (at < 0) at += static_cast<std::int64_t>(content.elements.size());
-        if (at < 0 || at >= static_cast<std::int64_t>(content.elements.size()))
-          refuse(node, "the index is out of range");
-        content.elements[static_cast<std::size_t>(at)] = slot(node.input(2), scope);
-      }
-    } else {
-      refuse(node, "this change of a list is not supported");
-    }
-    if (!node.outputs().empty()) bind(node.output(0), target, scope);
-    return true;
-  }
-  if (!std::holds_alternative<Computed>(target)) return false;
-  std::vector<ValueId> arguments;
-  for (const torch::jit::Value* input : node.inputs())
-    arguments.push_back(materialise(slot(input, scope), "a list"));
-  auto operation = node.getOperation();
-  const auto results = emit(
-      name, [operation](Stack& stack) mutable { operation(stack); }, std::move(arguments),
-      node.outputs().size());
-  block_->nodes.back().changes_list = true;
-  for (std::size_t i = 0; i < results.size(); ++i)
-    bind(node.output(i), computed(results[i], node.output(i)->type(), false), scope);
-  return true;
 }
 
 }  // namespace microtome::host::torchscript

@@ -1,15 +1,12 @@
-#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/runtime/operator.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <set>
 
 #include "host/model/torchscript/lowering.h"
 
 namespace microtome::host::torchscript {
-
-namespace aten = c10::aten;
-namespace prim = c10::prim;
 
 namespace {
 
@@ -28,9 +25,20 @@ const std::set<std::string>& certain_views() {
 /// In-place operators that change a tensor's shape or storage rather than its content.
 const std::set<std::string>& changes_of_shape() {
   static const std::set<std::string> names = {
-      "aten::squeeze_", "aten::unsqueeze_",  "aten::t_",         "aten::transpose_",
-      "aten::resize_",  "aten::set_",        "aten::swapdims_",  "aten::swapaxes_",
-      "aten::detach_",  "aten::as_strided_", "aten::resize_as_", "aten::requires_grad_"};
+      "aten::squeeze_", "aten::unsqueeze_",  "aten::t_",        "aten::transpose_",
+      "aten::resize_",  "aten::set_",        "aten::swapdims_", "aten::swapaxes_",
+      "aten::detach_",  "aten::as_strided_", "aten::resize_as_"};
+  return names;
+}
+
+/// Operators that may return an argument, or a view of one, though their schema does not say so.
+const std::set<std::string>& may_return_arguments() {
+  static const std::set<std::string> names = {
+      "aten::type_as",         "aten::atleast_1d",      "aten::atleast_2d",
+      "aten::atleast_3d",      "aten::einsum",          "aten::meshgrid",
+      "aten::sum_to_size",     "aten::chain_matmul",    "aten::broadcast_tensors",
+      "aten::cartesian_prod",  "aten::pixel_shuffle",   "aten::pixel_unshuffle",
+      "aten::channel_shuffle", "aten::linalg_multi_dot"};
   return names;
 }
 
@@ -43,6 +51,13 @@ std::string short_name(const std::string& operation) {
 void finish(Stack& stack, std::size_t count, at::Tensor result) {
   stack.resize(stack.size() - count);
   stack.emplace_back(std::move(result));
+}
+
+Operation without_recording(Operation operation) {
+  return [inner = std::move(operation)](Stack& stack) {
+    const at::NoGradGuard off;
+    inner(stack);
+  };
 }
 
 /// The out-of-place form of an in-place operator on tensors, without care for the result's type.
@@ -71,187 +86,157 @@ std::pair<std::string, Operation> functional_form(const torch::jit::Node& node) 
                          : at::full_like(self, value.toScalar()));
             }};
   }
-  const std::string functional = name.substr(0, name.size() - 1);
-  const auto handle = c10::Dispatcher::singleton().findSchema({functional, schema.overload_name()});
-  if (!handle || handle->schema().is_mutable() ||
-      handle->schema().arguments().size() != schema.arguments().size()) {
-    throw Error(name + " has no out-of-place form, so it can't be kept");
+  // `__iand__` is `__and__`.
+  const bool is_special = name.rfind("aten::__i", 0) == 0;
+  const std::string functional =
+      is_special ? "aten::__" + name.substr(9) : name.substr(0, name.size() - 1);
+  for (const auto& candidate :
+       torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(functional))) {
+    const c10::FunctionSchema& other = candidate->schema();
+    if (other.is_mutable() || other.arguments().size() != count || other.returns().size() != 1)
+      continue;
+    bool same = true;
+    for (std::size_t i = 0; same && i < count; ++i)
+      same = *other.arguments()[i].type() == *schema.arguments()[i].type();
+    if (!same) continue;
+    return {functional,
+            [operation = candidate->getOperation()](Stack& stack) mutable { operation(stack); }};
   }
-  return {functional, [handle = *handle](Stack& stack) { handle.callBoxed(&stack); }};
+  throw Error(name + " has no out-of-place form, so it can't be kept");
 }
 
 }  // namespace
 
-bool Lowering::lower_without_effect(torch::jit::Node& node, const Scope& scope) {
-  const auto kind = node.kind();
-  if (kind == prim::Constant) {
-    const torch::jit::Value* output = node.output();
-    if (const auto function = output->type()->cast<c10::FunctionType>()) {
-      bind(output, FunctionSlot{function->function()}, scope);
-      return true;
-    }
-    const auto value = torch::jit::toIValue(output);
-    if (!value) refuse(node, "its constant can't be read");
-    if (value->isTensor() && value->toTensor().defined()) {
-      bind(output, TensorSlot{tensor_constant(value->toTensor(), "a constant of the code")}, scope);
-    } else {
-      bind(output, Known{*value}, scope);
-    }
-    return true;
-  }
-  if (kind == prim::Uninitialized) {
-    bind(node.output(), Known{c10::IValue()}, scope);
-    return true;
-  }
-  if (kind == prim::unchecked_cast || kind == prim::unchecked_unwrap_optional ||
-      kind == aten::_unwrap_optional) {
-    bind(node.output(), slot(node.input(0), scope), scope);
-    return true;
-  }
-  // Messages of the model's code.
-  if (kind == aten::warn || kind == prim::Print) return true;
-  if (kind == aten::format) {
-    std::string text;
-    for (const torch::jit::Value* input : node.inputs()) {
-      const auto* known = std::get_if<Known>(&slot(input, scope));
-      if (known != nullptr && known->value.isString())
-        text += (text.empty() ? "" : " ") + known->value.toStringRef();
-    }
-    bind(node.output(), Known{c10::IValue(text)}, scope);
-    return true;
-  }
-  if (kind == aten::__is__ || kind == aten::__isnot__) {
-    const Slot& left = slot(node.input(0), scope);
-    const Slot& right = slot(node.input(1), scope);
-    const auto is_none = [](const Slot& slot) {
-      const auto* known = std::get_if<Known>(&slot);
-      return known != nullptr && known->value.isNone();
-    };
-    const auto is_computed = [](const Slot& slot) {
-      return std::holds_alternative<Computed>(slot);
-    };
-    if ((is_none(left) || is_none(right)) && !is_computed(left) && !is_computed(right)) {
-      const bool same = is_none(left) && is_none(right);
-      bind(node.output(), Known{c10::IValue(same == (kind == aten::__is__))}, scope);
-      return true;
-    }
-  }
-  // Dropout in evaluation is its argument itself.
-  const std::string name = kind.toQualString();
-  if (name == "aten::dropout" || name == "aten::feature_dropout" || name == "aten::alpha_dropout" ||
-      name == "aten::dropout_" || name == "aten::feature_alpha_dropout") {
-    const auto* train = std::get_if<Known>(&slot(node.input(2), scope));
-    if (train == nullptr || train->value.toBool()) {
-      refuse(node,
-             "it draws random numbers: dropout is on although the model is in evaluation mode");
-    }
-    Slot passed = slot(node.input(0), scope);
-    bind(node.output(), passed, scope);
-    return true;
-  }
-  return false;
-}
-
-bool Lowering::fold(torch::jit::Node& node, const Scope& scope) {
-  for (const torch::jit::Value* output : node.outputs()) {
-    if (output->type()->isSubtypeOf(*c10::TensorType::get())) return false;
-  }
-  if (node.outputs().empty() || node.hasSideEffects() || node.isNondeterministic()) return false;
-  if (node.maybeSchema() != nullptr && node.schema().is_mutable()) return false;
-  Stack stack;
-  for (const torch::jit::Value* input : node.inputs()) {
-    const auto* known = std::get_if<Known>(&slot(input, scope));
-    if (known == nullptr) return false;
-    stack.push_back(known->value);
-  }
-  if (node.maybeOperator() == nullptr) return false;
-  node.getOperation()(stack);
-  for (std::size_t i = 0; i < node.outputs().size(); ++i)
-    bind(node.output(i), Known{stack.at(i)}, scope);
-  return true;
-}
-
 void Lowering::lower_operator(torch::jit::Node& node, const Scope& scope) {
   if (node.maybeOperator() == nullptr) {
-    refuse(node, "the operator is not known to this LibTorch (" + std::string(TORCH_VERSION) + ")");
+    refuse(node, "the operator is not known to this LibTorch (" + std::string(TORCH_VERSION) +
+                     "). Operators of an extension must be written with PyTorch's own");
   }
   if (node.maybeSchema() != nullptr && node.schema().is_mutable())
     return lower_mutation(node, scope);
   if (node.hasSideEffects()) refuse(node, "it acts on something outside of the model");
-  if (node.isNondeterministic()) {
-    refuse(node, "it draws random numbers, so a run could not be repeated");
+  if (!node.blocks().empty()) refuse(node, "it has blocks of its own, which is not supported");
+  Computed choices = fold_choices(node, scope);
+  if (!choices.choices.empty() && !choices.at_least) {
+    const c10::IValue& first = choices.choices[0];
+    const bool same = std::all_of(choices.choices.begin(), choices.choices.end(),
+                                  [&](const c10::IValue& choice) { return choice == first; });
+    if (same) return bind(node.output(), Known{first}, scope);
   }
-  if (!node.blocks().empty()) refuse(node, "it has blocks of its own");
+  // Tensors in a list that the operator returns are those that it got.
+  const bool hands_on = std::any_of(
+      node.outputs().begin(), node.outputs().end(), [](const torch::jit::Value* output) {
+        const auto kind = output->type()->kind();
+        return kind == c10::TypeKind::ListType || kind == c10::TypeKind::DictType ||
+               kind == c10::TypeKind::TupleType;
+      });
   std::vector<ValueId> arguments;
   for (const torch::jit::Value* input : node.inputs()) {
-    arguments.push_back(materialise(slot(input, scope)));
+    const Slot& given = slot(input, scope);
+    const bool is_container = std::holds_alternative<std::shared_ptr<Structure>>(given);
+    arguments.push_back(materialise(given, hands_on && is_container ? "a list" : ""));
   }
-  auto operation = node.getOperation();
-  const Operation call = [operation](Stack& stack) mutable { operation(stack); };
+  const Operation call = gradients_ ? operation_of(node) : without_recording(operation_of(node));
   const std::string name = node.kind().toQualString();
   const auto results = emit(name, call, arguments, node.outputs().size());
   bind_results(node, scope, arguments, call, results);
+  if (choices.choices.empty()) return;
+  if (auto* value = std::get_if<Computed>(&slot(node.output(), scope))) {
+    choices.id = value->id;
+    *value = std::move(choices);
+  }
+}
+
+HookPoint Lowering::operation_hook(const std::string& operation, std::size_t made_at) {
+  HookPoint hook;
+  hook.module = current_.module;
+  hook.call = current_.call;
+  hook.slot = HookPoint::Slot::operation;
+  hook.operation = short_name(operation);
+  hook.occurrence = ++(*current_.occurrences)[hook.operation];
+  block_->nodes[made_at].info.occurrence = hook.occurrence;
+  return hook;
+}
+
+Slot Lowering::result_slot(torch::jit::Node& node, std::size_t index, const Scope& scope,
+                           const std::vector<ValueId>& arguments, const Operation& call,
+                           ValueId value) {
+  const c10::FunctionSchema* schema = node.maybeSchema();
+  const std::string name = node.kind().toQualString();
+  const c10::TypePtr& type = node.output(index)->type();
+  const c10::AliasInfo* alias = schema != nullptr && index < schema->returns().size()
+                                    ? schema->returns()[index].alias_info()
+                                    : nullptr;
+  // `Tensor(a)[]`: the elements are views.
+  if (alias != nullptr && alias->beforeSets().empty() && !alias->containedTypes().empty()) {
+    alias = &alias->containedTypes()[0];
+  }
+  std::size_t self = node.inputs().size();
+  if (alias != nullptr && !alias->beforeSets().empty()) {
+    for (std::size_t k = 0; k < schema->arguments().size() && k < node.inputs().size(); ++k) {
+      const c10::AliasInfo* argument = schema->arguments()[k].alias_info();
+      if (argument != nullptr && argument->beforeSets() == alias->beforeSets()) {
+        self = k;
+        break;
+      }
+    }
+  }
+  // `unsafe_chunk` and its like return views too, which they do not say.
+  if (name.rfind("aten::unsafe_", 0) == 0 && !node.inputs().empty()) self = 0;
+  const auto* base = self < node.inputs().size()
+                         ? std::get_if<TensorSlot>(&slot(node.input(self), scope))
+                         : nullptr;
+  std::vector<TensorRef> given;
+  for (const torch::jit::Value* input : node.inputs()) collect_tensors(slot(input, scope), given);
+  const bool may_return_argument = may_return_arguments().contains(name);
+  if (!is_tensor_type(type)) {
+    if (base != nullptr && type->isSubtypeOf(*c10::ListType::ofTensors())) {
+      std::optional<std::int64_t> count;
+      if (name.find("split") != std::string::npos || name.find("chunk") != std::string::npos) {
+        const auto parts = known_value(slot(node.input(1), scope));
+        if (parts && parts->isList()) count = static_cast<std::int64_t>(parts->toListRef().size());
+        // Where the dimension is shorter than there are parts, it gives fewer; taking the last of
+        // them fails when the model runs.
+        if (parts && parts->isInt() && name.find("chunk") != std::string::npos)
+          count = parts->toInt();
+      }
+      return ViewListSlot{base->tensor, {name, call, arguments, self, -1}, value, count};
+    }
+    if (may_return_argument) {
+      for (const TensorRef tensor : given) aliases_.mark_held(tensor, "what " + name + " returned");
+    }
+    const bool has_parts_of_others = alias != nullptr || may_return_argument;
+    return computed(value, type, !has_parts_of_others);
+  }
+  const bool optional = is_optional_tensor_type(type);
+  if (base != nullptr && certain_views().contains(name)) {
+    return TensorSlot{aliases_.view(base->tensor, {name, call, arguments, self, -1}, value),
+                      optional};
+  }
+  if (base != nullptr) return TensorSlot{aliases_.possible_alias(value, {base->tensor}), optional};
+  if (alias != nullptr || may_return_argument) {
+    const TensorRef tensor = aliases_.possible_alias(value, given);
+    if (!may_return_argument)
+      aliases_.mark_held(tensor, "the list, tuple or dictionary that it comes out of");
+    return TensorSlot{tensor, optional};
+  }
+  return TensorSlot{aliases_.fresh(value), optional};
 }
 
 void Lowering::bind_results(torch::jit::Node& node, const Scope& scope,
                             const std::vector<ValueId>& arguments, const Operation& call,
                             const std::vector<ValueId>& results) {
-  const c10::FunctionSchema* schema = node.maybeSchema();
   const std::string name = node.kind().toQualString();
   const std::size_t made_at = block_->nodes.size() - 1;
   bool is_site = false;
   for (std::size_t i = 0; i < results.size(); ++i) {
     const torch::jit::Value* output = node.output(i);
-    const bool tensor = output->type()->isSubtypeOf(*c10::TensorType::get());
-    const c10::AliasInfo* alias = schema != nullptr && i < schema->returns().size()
-                                      ? schema->returns()[i].alias_info()
-                                      : nullptr;
-    // `Tensor(a)[]`: the elements are views.
-    if (alias != nullptr && alias->beforeSets().empty() && !alias->containedTypes().empty()) {
-      alias = &alias->containedTypes()[0];
-    }
-    std::size_t self = node.inputs().size();
-    if (alias != nullptr && !alias->beforeSets().empty()) {
-      for (std::size_t k = 0; k < schema->arguments().size() && k < node.inputs().size(); ++k) {
-        const c10::AliasInfo* argument = schema->arguments()[k].alias_info();
-        if (argument != nullptr && argument->beforeSets() == alias->beforeSets()) {
-          self = k;
-          break;
-        }
-      }
-    }
-    const auto* base = self < node.inputs().size()
-                           ? std::get_if<TensorSlot>(&slot(node.input(self), scope))
-                           : nullptr;
-    Slot result;
-    if (!tensor) {
-      const bool list_of_views =
-          base != nullptr && output->type()->isSubtypeOf(*c10::ListType::ofTensors());
-      if (list_of_views) {
-        result = ViewListSlot{base->tensor, {name, call, arguments, self, -1}, results[i]};
-      } else {
-        result = computed(results[i], output->type(), false);
-      }
-    } else if (base != nullptr && certain_views().contains(name)) {
-      result =
-          TensorSlot{aliases_.view(base->tensor, {name, call, arguments, self, -1}, results[i])};
-    } else if (base != nullptr) {
-      result = TensorSlot{aliases_.possible_alias(results[i], {base->tensor})};
-    } else if (alias != nullptr) {
-      result = TensorSlot{aliases_.untraceable(results[i])};
-    } else {
-      result = TensorSlot{aliases_.fresh(results[i])};
-    }
-    if (tensor && !is_site) {
+    const bool is_tensor = is_tensor_type(output->type());
+    const ValueId value = is_tensor ? without_gradient(results[i]) : results[i];
+    Slot result = result_slot(node, i, scope, arguments, call, value);
+    if (is_tensor && !is_site) {
       is_site = true;
-      HookPoint hook;
-      hook.module = current_.module;
-      hook.call = current_.call;
-      hook.slot = HookPoint::Slot::operation;
-      hook.operation = short_name(name);
-      hook.occurrence = ++(*current_.occurrences)[hook.operation];
-      block_->nodes[made_at].info.occurrence = hook.occurrence;
-      add_site(std::move(hook), result, name);
+      add_site(operation_hook(name, made_at), result, name);
     }
     bind(output, std::move(result), scope);
   }
@@ -260,6 +245,12 @@ void Lowering::bind_results(torch::jit::Node& node, const Scope& scope,
 void Lowering::lower_mutation(torch::jit::Node& node, const Scope& scope) {
   const c10::FunctionSchema& schema = node.schema();
   const std::string name = schema.name();
+  const Slot target = slot(node.input(0), scope);
+  if (!std::holds_alternative<TensorSlot>(target)) {
+    if (!lower_change(node, scope))
+      refuse(node, "it changes a value in place that is neither a tensor, a list nor a dictionary");
+    return;
+  }
   std::size_t written = schema.arguments().size();
   for (std::size_t i = 0; i < schema.arguments().size(); ++i) {
     const c10::AliasInfo* alias = schema.arguments()[i].alias_info();
@@ -268,11 +259,6 @@ void Lowering::lower_mutation(torch::jit::Node& node, const Scope& scope) {
     written = i;
   }
   if (written != 0) refuse(node, "it writes into an argument that is not its first (`out=`)");
-  const Slot target = slot(node.input(0), scope);
-  if (!std::holds_alternative<TensorSlot>(target)) {
-    if (!lower_list_change(node, scope)) refuse(node, "it changes a value that is no tensor");
-    return;
-  }
   if (changes_of_shape().contains(name)) {
     refuse(
         node,
@@ -294,16 +280,18 @@ void Lowering::lower_mutation(torch::jit::Node& node, const Scope& scope) {
       throw Error("the result does not fit into the tensor that is written");
     }
   };
-  const ValueId value = emit(functional, kept, std::move(arguments), 1)[0];
-  HookPoint hook;
-  hook.module = current_.module;
-  hook.call = current_.call;
-  hook.slot = HookPoint::Slot::operation;
-  hook.operation = short_name(functional);
-  hook.occurrence = ++(*current_.occurrences)[hook.operation];
-  block_->nodes.back().info.occurrence = hook.occurrence;
-  program_.sites.push_back({std::move(hook), value, functional, true, loop_depth_ > 0});
-  aliases_.write(std::get<TensorSlot>(target).tensor, value, emitter(), place(node));
+  const TensorRef tensor = std::get<TensorSlot>(target).tensor;
+  if (!gradients_ && aliases_.read(aliases_.root_of(tensor), emitter()) < gradients_off_since_) {
+    refuse(node,
+           "within torch.no_grad() it writes into a tensor from outside, whose gradient would then "
+           "not be that of its value. Write into a copy");
+  }
+  const ValueId made = emit(functional, kept, std::move(arguments), 1)[0];
+  const std::size_t made_at = block_->nodes.size() - 1;
+  const ValueId value = without_gradient(made);
+  program_.sites.push_back(
+      {operation_hook(functional, made_at), value, functional, true, loop_depth_ > 0});
+  aliases_.write(tensor, value, emitter(), place(node));
   if (!node.outputs().empty()) bind(node.output(0), target, scope);
 }
 

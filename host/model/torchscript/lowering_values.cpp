@@ -53,6 +53,7 @@ TensorRef Lowering::tensor_constant(const at::Tensor& value, const std::string& 
 ValueId Lowering::materialise(const Slot& slot, const std::string& holder) {
   if (const auto* computed = std::get_if<Computed>(&slot)) return computed->id;
   if (const auto* known = std::get_if<Known>(&slot)) return constant(known->value);
+  if (std::holds_alternative<std::monostate>(slot)) return constant(c10::IValue());
   if (const auto* tensor = std::get_if<TensorSlot>(&slot)) {
     const ValueId value = aliases_.read(tensor->tensor, emitter());
     if (!holder.empty()) aliases_.mark_held(tensor->tensor, holder);
@@ -63,60 +64,31 @@ ValueId Lowering::materialise(const Slot& slot, const std::string& holder) {
     return list->list;
   }
   if (const auto* structure = std::get_if<std::shared_ptr<Structure>>(&slot)) {
+    if (const auto known = known_value(slot)) return constant(*known);
     return materialise_structure(**structure, holder);
   }
-  throw Error("a module or function is used as a value");
-}
-
-ValueId Lowering::materialise_structure(const Structure& structure, const std::string& holder) {
-  std::vector<ValueId> elements;
-  for (const Slot& element : structure.elements) elements.push_back(materialise(element, holder));
-  const std::size_t count = elements.size();
-  Operation make;
-  std::string operation;
-  switch (structure.kind) {
-    case Structure::Kind::tuple:
-      operation = "prim::TupleConstruct";
-      make = [count](Stack& stack) {
-        std::vector<c10::IValue> taken(stack.end() - static_cast<std::ptrdiff_t>(count),
-                                       stack.end());
-        stack.resize(stack.size() - count);
-        stack.emplace_back(c10::ivalue::Tuple::create(std::move(taken)));
-      };
-      break;
-    case Structure::Kind::list:
-      operation = "prim::ListConstruct";
-      make = [count,
-              type = structure.type->expectRef<c10::ListType>().getElementType()](Stack& stack) {
-        c10::impl::GenericList list(type);
-        list.reserve(count);
-        for (std::size_t i = stack.size() - count; i < stack.size(); ++i) list.push_back(stack[i]);
-        stack.resize(stack.size() - count);
-        stack.emplace_back(std::move(list));
-      };
-      break;
-    case Structure::Kind::dictionary:
-      operation = "prim::DictConstruct";
-      make = [names = structure.names,
-              value = structure.type->expectRef<c10::DictType>().getValueType()](Stack& stack) {
-        c10::impl::GenericDict dictionary(c10::StringType::get(), value);
-        const std::size_t first = stack.size() - names.size();
-        for (std::size_t i = 0; i < names.size(); ++i)
-          dictionary.insert(names[i], stack[first + i]);
-        stack.resize(first);
-        stack.emplace_back(std::move(dictionary));
-      };
-      break;
-  }
-  return emit(operation, std::move(make), std::move(elements), 1)[0];
+  throw Error(
+      "a module or function is used as a value that depends on the data; which module is called "
+      "must be known while loading");
 }
 
 Slot Lowering::computed(ValueId value, const c10::TypePtr& type, bool fresh) {
-  if (type->isSubtypeOf(*c10::TensorType::get())) {
-    return TensorSlot{fresh ? aliases_.fresh(value) : aliases_.untraceable(value)};
+  if (is_tensor_type(type)) {
+    return TensorSlot{fresh ? aliases_.fresh(value) : aliases_.untraceable(value),
+                      is_optional_tensor_type(type)};
+  }
+  if (type->kind() == c10::TypeKind::NoneType) return Known{c10::IValue()};
+  const bool is_list = type->kind() == c10::TypeKind::ListType;
+  if (is_list || type->kind() == c10::TypeKind::DictType) {
+    auto structure = make(is_list ? Structure::Kind::list : Structure::Kind::dictionary, type);
+    structure->content.whole = value;
+    if (!fresh)
+      structure->content.fixed =
+          "it may be part of another value. Copy it first (`list(x)`, `dict(x)`)";
+    return structure;
   }
   const auto tuple = type->cast<c10::TupleType>();
-  if (!tuple) return Computed{value};
+  if (!tuple) return Computed{value, {}, false};
   const std::size_t count = tuple->elements().size();
   const auto parts = emit(
       "prim::TupleUnpack",
@@ -127,13 +99,10 @@ Slot Lowering::computed(ValueId value, const c10::TypePtr& type, bool fresh) {
         stack.insert(stack.end(), copied.begin(), copied.end());
       },
       {value}, count);
-  auto structure = std::make_shared<Structure>();
-  structure->type = type;
-  structure->depth = depth_;
-  for (std::size_t i = 0; i < count; ++i) {
-    structure->elements.push_back(computed(parts[i], tuple->elements()[i], fresh));
-  }
-  return structure;
+  std::vector<Slot> elements;
+  for (std::size_t i = 0; i < count; ++i)
+    elements.push_back(computed(parts[i], tuple->elements()[i], fresh));
+  return make(Structure::Kind::tuple, type, std::move(elements));
 }
 
 std::vector<ValueId> Lowering::emit(const std::string& operation, Operation call,
@@ -158,6 +127,17 @@ ValueId Lowering::identity(ValueId value) {
   const ValueId result = emit("microtome::identity", {}, {value}, 1)[0];
   block_->nodes.back().kind = Node::Kind::identity;
   return result;
+}
+
+ValueId Lowering::without_gradient(ValueId value) {
+  if (gradients_) return value;
+  return emit(
+      "aten::detach",
+      [](Stack& stack) {
+        if (stack.back().isTensor() && stack.back().toTensor().defined())
+          stack.back() = stack.back().toTensor().detach();
+      },
+      {value}, 1)[0];
 }
 
 AliasTable::Emitter Lowering::emitter() {
@@ -204,13 +184,14 @@ void Lowering::separate(Slot& slot, std::int32_t made_since) {
   if (const auto* tensor = std::get_if<TensorSlot>(&slot)) {
     const ValueId value = aliases_.read(tensor->tensor, emitter());
     if (value >= made_since) return;
-    slot = TensorSlot{aliases_.view(tensor->tensor, {"microtome::identity", {}, {value}, 0, -1},
-                                    identity(value))};
+    slot = TensorSlot{
+        aliases_.view(tensor->tensor, {"microtome::identity", {}, {value}, 0, -1}, identity(value)),
+        tensor->may_be_none};
   } else if (auto* structure = std::get_if<std::shared_ptr<Structure>>(&slot)) {
     // Lists and dictionaries are shared with whoever holds them; tuples never change.
     if ((*structure)->kind != Structure::Kind::tuple) return;
-    auto copy = std::make_shared<Structure>(**structure);
-    for (Slot& element : copy->elements) separate(element, made_since);
+    auto copy = make((*structure)->kind, (*structure)->type, (*structure)->content.elements);
+    for (Slot& element : copy->content.elements) separate(element, made_since);
     slot = std::move(copy);
   }
 }
@@ -239,10 +220,10 @@ void Lowering::add_module_sites(const std::string& path, int call, HookPoint::Sl
   if (slots.size() != 1) return;
   const auto* structure = std::get_if<std::shared_ptr<Structure>>(&slots[0]);
   if (structure == nullptr) return add_site(name, slots[0], type);
-  for (std::size_t i = 0; i < (*structure)->elements.size(); ++i) {
+  for (std::size_t i = 0; i < (*structure)->content.elements.size(); ++i) {
     name.index = static_cast<int>(i);
     name.has_index = true;
-    add_site(name, (*structure)->elements[i], type);
+    add_site(name, (*structure)->content.elements[i], type);
   }
 }
 
@@ -250,7 +231,7 @@ void Lowering::collect_tensors(const Slot& slot, std::vector<TensorRef>& tensors
   if (const auto* tensor = std::get_if<TensorSlot>(&slot)) tensors.push_back(tensor->tensor);
   if (const auto* list = std::get_if<ViewListSlot>(&slot)) tensors.push_back(list->base);
   if (const auto* structure = std::get_if<std::shared_ptr<Structure>>(&slot)) {
-    for (const Slot& element : (*structure)->elements) collect_tensors(element, tensors);
+    for (const Slot& element : (*structure)->content.elements) collect_tensors(element, tensors);
   }
 }
 

@@ -13,16 +13,16 @@ at::Tensor background_at_hook(const AttributionInput& input, const HookPoint& at
   const std::int64_t size = data.info().size;
   at::Generator generator = context.generator(0);
   const at::Tensor order = at::randperm(size, generator);
-  const std::int64_t count = std::min(size, most);
   std::vector<at::Tensor> parts;
-  for (std::int64_t first = 0; first < count; first += context.chunk_size()) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), count); ++i)
-      positions.push_back(order[i].item<std::int64_t>());
+  for (std::vector<std::int64_t> positions :
+       chunks_of(std::min(size, most), context.chunk_size())) {
+    for (std::int64_t& position : positions) position = order[position].item<std::int64_t>();
     Pass pass;
     pass.capture = {at};
     pass.outputs = false;
-    parts.push_back(input.model.run(context.bind("model", data.load(positions)), pass).captured[0]);
+    const Batch batch = data.load(positions);
+    parts.push_back(input.model.run(context.bind("model", batch), pass).captured[0]);
+    demand_finite(parts.back(), batch.ids, "the value at \"" + at.text() + "\" on the background");
   }
   if (parts.empty()) throw Error("the background has no samples");
   at::Tensor background = at::cat(parts);

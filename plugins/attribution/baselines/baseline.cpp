@@ -73,20 +73,17 @@ at::Tensor pixel_baseline(const Baseline& baseline, const at::Tensor& images,
 }
 
 at::Tensor mean_image_of(const microtome::Dataset& data, const std::string& field) {
+  constexpr std::int64_t at_once = 32;
   const std::int64_t count = std::min(data.info().size, samples_of_mean);
   at::Tensor sum;
-  std::int64_t used = 0;
-  for (std::int64_t first = 0; first < count; first += 32) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t i = first; i < std::min(first + 32, count); ++i) positions.push_back(i);
+  for (const auto& positions : microtome::chunks_of(count, at_once)) {
     const microtome::Batch batch = data.load(positions);
-    if (batch.size() == 0) continue;
-    const at::Tensor part = batch.fields.at(field).to(at::kDouble).sum(0);
+    const at::Tensor& images = batch.fields.at(field);
+    microtome::demand_finite(images, batch.ids, "the image, of which the mean is taken,");
+    const at::Tensor part = images.to(at::kDouble).sum(0);
     sum = sum.defined() ? sum + part : part;
-    used += batch.size();
   }
-  if (used == 0) throw Error("no sample could be read, so there is no mean image");
-  return (sum / static_cast<double>(used)).to(at::kFloat);
+  return (sum / static_cast<double>(count)).to(at::kFloat);
 }
 
 }  // namespace attribution

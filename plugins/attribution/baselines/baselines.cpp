@@ -42,6 +42,14 @@ void Baselines::check(const PlanInputs& inputs, const HookPoint& at) const {
 
 at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at,
                               std::size_t number, const at::Tensor& value, Context& context) const {
+  at::Tensor baseline = made(input, at, number, value, context);
+  demand_finite(baseline, input.batch.ids,
+                "the value at \"" + at.text() + "\" on the baseline " + texts_.at(number));
+  return baseline;
+}
+
+at::Tensor Baselines::made(const AttributionInput& input, const HookPoint& at, std::size_t number,
+                           const at::Tensor& value, Context& context) const {
   const Baseline& baseline = baselines_.at(number);
   if (baseline.kind == Baseline::Kind::field)
     return field_value(input, at, baseline.field, value, "baseline");
@@ -58,25 +66,25 @@ at::Tensor Baselines::at_hook(const AttributionInput& input, const HookPoint& at
     inputs.set(inputs.begin()->first, pixel_baseline(baseline, images, mean));
     return input.model.run(inputs, pass).captured[0];
   }
-  const auto made = [&](const at::Tensor& like) -> at::Tensor {
+  const auto like_input = [&](const at::Tensor& like) -> at::Tensor {
     if (baseline.kind == Baseline::Kind::zeros) return at::zeros_like(like);
     at::Tensor noise = at::empty(like.sizes(), at::kFloat);
     for (std::int64_t row = 0; row < noise.size(0); ++row) {
-      const auto sample = static_cast<std::uint64_t>(input.batch.first + row);
+      const auto sample = static_cast<std::uint64_t>(input.batch.position(row));
       at::Generator generator = context.generator(sample * 64 + number);
       noise[row].normal_(0, baseline.amount, generator);
     }
     return noise.to(like.options());
   };
   // In the space of the hook point when that is an input, else in model space.
-  if (at.is_model_input()) return made(value);
+  if (at.is_model_input()) return like_input(value);
   for (const PortInfo& port : input.model.inputs()) {
     const at::Tensor& given = inputs.at(port.name);
     if (!given.is_floating_point()) continue;
-    pass.edits.push_back({parse_hook_point("input." + port.name), made});
+    pass.edits.push_back({parse_hook_point("input." + port.name), like_input});
   }
   // Of tokens there is no zero: it is one of the value itself.
-  if (pass.edits.empty()) return made(value);
+  if (pass.edits.empty()) return like_input(value);
   return input.model.run(inputs, pass).captured[0];
 }
 

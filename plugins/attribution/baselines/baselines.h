@@ -11,6 +11,9 @@
 
 namespace attribution {
 
+/// For `ScoreFunction::scores`.
+inline constexpr const char* baseline_words = "the baseline";
+
 /// The baselines of a method: read from its parameter, and made for a batch at a hook point.
 /// [any number of threads]
 class Baselines {
@@ -31,12 +34,15 @@ class Baselines {
   void check(const microtome::PlanInputs& inputs, const microtome::HookPoint& at) const;
 
   /// The value at `at` on baseline `number` for each sample of the batch. `value` is the value
-  /// there on the samples themselves.
+  /// there on the samples themselves. Throws `microtome::Error` that names the sample when it is
+  /// not finite.
   at::Tensor at_hook(const microtome::AttributionInput& input, const microtome::HookPoint& at,
                      std::size_t number, const at::Tensor& value,
                      microtome::Context& context) const;
 
  private:
+  at::Tensor made(const microtome::AttributionInput& input, const microtome::HookPoint& at,
+                  std::size_t number, const at::Tensor& value, microtome::Context& context) const;
   at::Tensor mean_of(const microtome::Dataset& data) const;
 
   struct Mean {

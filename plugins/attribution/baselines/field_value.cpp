@@ -48,9 +48,10 @@ void check_field_value(const PlanInputs& inputs, const HookPoint& at, const std:
 at::Tensor field_value(const AttributionInput& input, const HookPoint& at, const std::string& field,
                        const at::Tensor& value, const std::string& parameter) {
   const at::Tensor& given = input.batch.fields.at(field);
-  if (const auto row = row_not_finite(given))
-    throw Error(named(parameter, field) + " of sample \"" + input.batch.ids.at(*row) +
-                "\" holds a NaN or an infinite value");
+  if (const auto found = first_not_finite(given))
+    throw Error(named(parameter, field) + " of sample \"" +
+                input.batch.ids.at(static_cast<std::size_t>(found->place[0])) +
+                "\" holds a NaN or an infinite value (" + found->text(1) + ")");
   const auto& [port, own] = *input.inputs.begin();
   const bool is_image = input.inputs.size() == 1 && given.sizes() == own.sizes();
   // An image of a model that normalises is one of pixels, as the samples are.

@@ -11,6 +11,19 @@ using namespace microtome;
 
 namespace {
 
+/// Channels and the two axes of a picture, y before x.
+bool is_of_maps(const Axes& axes) {
+  Axes places = axes;
+  std::erase(places, "c");
+  return axes.size() == 3 && places == Axes{"y", "x"};
+}
+
+std::string refusal(const HookPoint& layer, const Axes& axes) {
+  return "a class activation map is of a layer with channels, height and width (c, y, x in any "
+         "place); the axes of \"" +
+         layer.text() + "\" are " + (axes.empty() ? "not known" : axes_text(axes));
+}
+
 /// Of channel weights N x C and a layer's value: the weighted sum's positive part, N x 1 x H x W.
 at::Tensor map_of(const at::Tensor& weights, const at::Tensor& value) {
   return (weights.unsqueeze(2).unsqueeze(3) * value).sum(1, true).clamp_min(0);
@@ -20,17 +33,33 @@ at::Tensor grad_cam(const at::Tensor& gradient, const at::Tensor& value) {
   return map_of(gradient.mean({2, 3}), value);
 }
 
+/// What a class activation map is made from: the layer's value and its gradient, with the channels
+/// first, wherever the network has them.
+struct Layer {
+  at::Tensor value, gradient;
+};
+
+Layer layer_of(const ScoreFunction& score, const at::Tensor& gradient) {
+  if (!is_of_maps(score.axes())) throw Error(refusal(score.at(), score.axes()));
+  return {channels_first(score.value(), score.axes()), channels_first(gradient, score.axes())};
+}
+
+/// Attributions that are a map of one channel.
+Attributions map_result(const ScoreFunction& score, const at::Tensor& scores,
+                        const at::Tensor& map) {
+  Attributions result = attributions(score, scores, map);
+  result.axes = {"c", "y", "x"};
+  return result;
+}
+
 at::Tensor resized(const at::Tensor& maps, const at::Tensor& like) {
   return at::upsample_bilinear2d(maps, {like.size(2), like.size(3)}, false);
 }
 
 void check_layer(const PlanInputs& inputs, const HookPoint& layer) {
   const auto info = inputs.resolve("model", layer);
-  if (info && !info->shape.empty() && info->shape.size() != 4) {
-    inputs.problems().add(layer.location,
-                          "a class activation map is of a layer N x channels x height x width; \"" +
-                              layer.text() + "\" has rank " + std::to_string(info->shape.size()));
-  }
+  if (info && !info->shape.empty() && !is_of_maps(info->axes))
+    inputs.problems().add(layer.location, refusal(layer, info->axes));
 }
 
 }  // namespace
@@ -43,7 +72,11 @@ Plan ActivationMap::plan(const PlanInputs& inputs) const {
   Plan plan = AttributionStage::plan(inputs);
   check_layer(inputs, common().at);
   for (TensorInfo& tensor : plan.outputs[0].tensors) {
-    if (tensor.name == "attributions" && tensor.shape.size() == 4) tensor.shape[1] = 1;
+    if (tensor.name != "attributions" || tensor.shape.size() != 4) continue;
+    const auto info = inputs.resolve("model", common().at);
+    if (!info || !is_of_maps(info->axes)) continue;
+    const at::Tensor map = channels_first(at::zeros(info->shape), info->axes);
+    tensor.shape = {-1, 1, map.size(2), map.size(3)};
   }
   return plan;
 }
@@ -60,7 +93,8 @@ void GradCam::describe(StageSpec<Params>& spec) {
 Attributions GradCam::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const ScoreFunction::Gradient gradient = score.gradient(score.value());
-  return attributions(score, gradient.scores, grad_cam(gradient.values, score.value()));
+  const Layer layer = layer_of(score, gradient.values);
+  return map_result(score, gradient.scores, grad_cam(layer.gradient, layer.value));
 }
 
 void GradCamPlusPlus::describe(StageSpec<Params>& spec) {
@@ -78,14 +112,14 @@ void GradCamPlusPlus::describe(StageSpec<Params>& spec) {
 
 Attributions GradCamPlusPlus::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
-  const at::Tensor& value = score.value();
-  const ScoreFunction::Gradient gradient = score.gradient(value);
-  const at::Tensor g = gradient.values.to(at::kDouble);
+  const ScoreFunction::Gradient gradient = score.gradient(score.value());
+  const Layer layer = layer_of(score, gradient.values);
+  const at::Tensor &value = layer.value, g = layer.gradient.to(at::kDouble);
   const at::Tensor squared = g * g;
   const at::Tensor below = 2 * squared + value.to(at::kDouble).sum({2, 3}, true) * squared * g;
   const at::Tensor alpha = at::where(below == 0, at::zeros_like(below), squared / below);
   const at::Tensor weights = (alpha * g.clamp_min(0)).sum({2, 3}).to(at::kFloat);
-  return attributions(score, gradient.scores, map_of(weights, value));
+  return map_result(score, gradient.scores, map_of(weights, value));
 }
 
 void ScoreCam::describe(StageSpec<Params>& spec) {
@@ -113,13 +147,16 @@ Plan ScoreCam::plan(const PlanInputs& inputs) const {
 Attributions ScoreCam::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, parse_hook_point("input"), context);
   const at::Tensor& image = score.value();
-  if (image.dim() != 4) throw Error("score_cam needs images, N x C x H x W");
+  if (!is_map(score.axes()) && image.dim() != 4)
+    throw Error("score_cam needs images, N x C x H x W");
   Pass pass;
   pass.capture = {common().at};
   pass.outputs = false;
-  const at::Tensor value = input.model.run(input.inputs, pass).captured[0];
+  const Recording run = input.model.run(input.inputs, pass);
+  if (!is_of_maps(run.axes[0])) throw Error(refusal(common().at, run.axes[0]));
+  const at::Tensor value = channels_first(run.captured[0], run.axes[0]);
   const at::Tensor plain = score.clean_scores();
-  const at::Tensor empty = score.scores(at::zeros_like(image));
+  const at::Tensor empty = score.scores(at::zeros_like(image), {}, "the image of zeros");
   std::vector<at::Tensor> rises;
   for (std::int64_t channel = 0; channel < value.size(1); ++channel) {
     context.check_cancelled();
@@ -130,7 +167,7 @@ Attributions ScoreCam::attribute(const AttributionInput& input, Context& context
         (mask - mask.amin({1, 2, 3}, true)) / at::where(least == 0, at::ones_like(least), least);
     rises.push_back(score.scores(image * scaled) - empty);
   }
-  return attributions(score, plain, map_of(at::stack(rises, 1).softmax(1), value));
+  return map_result(score, plain, map_of(at::stack(rises, 1).softmax(1), value));
 }
 
 void GuidedGradCam::describe(StageSpec<Params>& spec) {
@@ -152,10 +189,11 @@ Plan GuidedGradCam::plan(const PlanInputs& inputs) const {
 Attributions GuidedGradCam::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const ScoreFunction of_layer = score_function(input, params_.layer, context);
-  const at::Tensor map = grad_cam(of_layer.gradient(of_layer.value()).values, of_layer.value());
+  const Layer layer = layer_of(of_layer, of_layer.gradient(of_layer.value()).values);
+  const at::Tensor map = grad_cam(layer.gradient, layer.value);
   const ScoreFunction::Gradient guided =
       score.gradient(score.value(), {}, rectifier_rules(RectifierRule::guided));
-  if (score.value().dim() != 4)
+  if (!is_map(score.axes()) && score.value().dim() != 4)
     throw Error("guided_grad_cam needs a value N x C x H x W at \"" + common().at.text() + "\"");
   return attributions(score, guided.scores, guided.values * resized(map, score.value()));
 }

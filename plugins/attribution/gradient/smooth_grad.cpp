@@ -52,7 +52,6 @@ Plan SmoothGrad::plan(const PlanInputs& inputs) const {
 Attributions SmoothGrad::attribute(const AttributionInput& input, Context& context) const {
   const TargetScore target =
       input.target != nullptr ? *input.target : method().target_score(input, context);
-  const auto first = static_cast<std::uint64_t>(input.batch.first);
   at::Tensor sum, squares;
   for (std::int64_t draw = 0; draw < params_.draws; ++draw) {
     context.check_cancelled();
@@ -64,9 +63,9 @@ Attributions SmoothGrad::attribute(const AttributionInput& input, Context& conte
       }
       at::Tensor noise = at::empty(value.sizes(), at::kFloat);
       for (std::int64_t row = 0; row < noise.size(0); ++row) {
-        at::Generator generator =
-            context.generator(own_streams + ((first + static_cast<std::uint64_t>(row)) << 20) +
-                              static_cast<std::uint64_t>(draw));
+        at::Generator generator = context.generator(
+            own_streams + (static_cast<std::uint64_t>(input.batch.position(row)) << 20) +
+            static_cast<std::uint64_t>(draw));
         noise[row].normal_(0, params_.noise, generator);
       }
       const at::Tensor in_model = input.model.normalise(value).flatten(1);

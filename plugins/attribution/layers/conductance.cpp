@@ -68,7 +68,8 @@ Attributions over_baselines(const Baselines& baselines, const ScoreFunction& sco
     total = total.defined() ? total + values : values;
     if (!complete) continue;
     const at::Tensor missed =
-        row_sums(values) - (scores - score.scores(start)).to(at::kDouble) * share;
+        row_sums(values) -
+        (scores - score.scores(start, {}, baseline_words)).to(at::kDouble) * share;
     delta = delta.defined() ? delta + missed : missed;
   }
   Attributions result = attributions(score, scores, total);
@@ -186,8 +187,9 @@ Attributions NeuronConductance::attribute(const AttributionInput& input, Context
   const ScoreFunction score = score_function(input, context);
   HookPoint layer = params_.neuron;
   layer.selector = {};
+  const Axes axes = input.model.resolve(layer).axes;
   const auto units = [&](const at::Tensor& value) {
-    return select(value, params_.neuron.selector, context.directions());
+    return select(value, params_.neuron.selector, axes, context.directions());
   };
   return over_baselines(
       baselines(), score, input, context, false,

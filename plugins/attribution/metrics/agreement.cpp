@@ -31,7 +31,7 @@ void for_parts(const Compared& compared, OverChannels over, Context& context, Ta
     context.progress(first, size);
     const std::int64_t last = std::min(first + context.chunk_size(), size);
     Batch batch;
-    batch.first = first;
+    batch.positions = positions_between(first, last);
     batch.ids.assign(ids.begin() + first, ids.begin() + last);
     std::vector<at::Tensor> relevances;
     for (std::size_t i = 0; i < compared.names.size(); ++i) {

@@ -59,13 +59,13 @@ Plan Infidelity::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-at::Tensor Infidelity::drawn(const at::Tensor& value, std::int64_t first, std::int64_t draw,
+at::Tensor Infidelity::drawn(const at::Tensor& value, const Batch& batch, std::int64_t draw,
                              const Context& context) const {
   constexpr std::uint64_t own_streams = std::uint64_t{1} << 61;
   at::Tensor change = at::zeros(value.sizes(), at::kFloat);
   for (std::int64_t row = 0; row < value.size(0); ++row) {
     at::Generator generator =
-        context.generator(own_streams + (static_cast<std::uint64_t>(first + row) << 20) +
+        context.generator(own_streams + (static_cast<std::uint64_t>(batch.position(row)) << 20) +
                           static_cast<std::uint64_t>(draw));
     if (params_.perturbation == Perturbation::noise) {
       change[row].normal_(0, params_.noise, generator);
@@ -84,9 +84,10 @@ at::Tensor Infidelity::drawn(const at::Tensor& value, std::int64_t first, std::i
 }
 
 void Infidelity::batch(State& state, Chunk& chunk, Context& context) const {
-  const ScoreFunction score(*chunk.model, chunk.inputs, params_.at, [&](const Recording& plain) {
+  ScoreFunction score(*chunk.model, chunk.inputs, params_.at, [&](const Recording& plain) {
     return TargetScore(params_.target, plain, chunk.batch);
   });
+  score.name_samples(chunk.batch.ids);
   const at::Tensor& value = score.value();
   const Compared compared = Compared::of(context);
   std::vector<at::Tensor> attributions;
@@ -106,7 +107,7 @@ void Infidelity::batch(State& state, Chunk& chunk, Context& context) const {
   at::Tensor product, square, effect;
   for (std::int64_t draw = 0; draw < params_.draws; ++draw) {
     context.check_cancelled();
-    const at::Tensor change = drawn(value, chunk.batch.first, draw, context);
+    const at::Tensor change = drawn(value, chunk.batch, draw, context);
     const at::Tensor fall =
         (clean - score.scores(value - change).to(at::kDouble)).cpu().unsqueeze(1);
     const at::Tensor said =

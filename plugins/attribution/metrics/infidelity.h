@@ -35,7 +35,7 @@ class Infidelity final : public SampleScoreStage {
   void finish(State& state, microtome::Context& context) const override;
 
  private:
-  at::Tensor drawn(const at::Tensor& value, std::int64_t first, std::int64_t draw,
+  at::Tensor drawn(const at::Tensor& value, const microtome::Batch& batch, std::int64_t draw,
                    const microtome::Context& context) const;
   Params params_;
 };

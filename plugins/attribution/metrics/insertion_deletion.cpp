@@ -18,7 +18,7 @@ at::Tensor falling_order(const at::Tensor& relevance, const Batch& batch, const 
   at::Tensor order = at::empty(relevance.sizes(), at::kLong);
   for (std::int64_t row = 0; row < relevance.size(0); ++row) {
     at::Generator generator =
-        context.generator(tie_streams + static_cast<std::uint64_t>(batch.first + row));
+        context.generator(tie_streams + static_cast<std::uint64_t>(batch.position(row)));
     const at::Tensor shuffled = at::randperm(relevance.size(1), generator);
     const at::Tensor sorted = std::get<1>(
         relevance[row].index_select(0, shuffled).sort(/*stable=*/true, 0, /*descending=*/true));
@@ -108,9 +108,10 @@ void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) cons
   const Model& model = *chunk.model;
   const AttributionInput input{model, chunk.inputs, chunk.batch, &context.dataset("data"), nullptr};
   const HookPoint at = image_hook(model);
-  const ScoreFunction score(model, chunk.inputs, at, [&](const Recording& plain) {
+  ScoreFunction score(model, chunk.inputs, at, [&](const Recording& plain) {
     return TargetScore(params_.target, plain, chunk.batch);
   });
+  score.name_samples(chunk.batch.ids);
   const at::Tensor& images = score.value();
   if (images.dim() != 4) throw Error("insertion and deletion need images, N x C x H x W");
   const at::Tensor mean = colour_.at_hook(input, at, 0, images, context);
@@ -127,6 +128,9 @@ void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) cons
   };
   // The ends are the same for every order.
   const at::Tensor clean = scores_of(images), none = scores_of(mean), soft = scores_of(blurry);
+  demand_finite(clean, chunk.batch.ids, "the score");
+  demand_finite(none, chunk.batch.ids, "the score of the mean colour");
+  demand_finite(soft, chunk.batch.ids, "the score of the blurred image");
   // [N, modes, scales, steps + 1] by an order of places.
   const auto curves_of = [&](const at::Tensor& order) {
     at::Tensor rank = at::empty_like(order);
@@ -165,6 +169,7 @@ void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) cons
   }
   all.push_back(random / static_cast<double>(params_.random_orders));
   const at::Tensor curves = at::stack(all, 1);  // [N, methods + 1, modes, scales, steps + 1]
+  demand_finite(curves, chunk.batch.ids, "the score as pixels come and go");
   const at::Tensor areas = area_under(curves);
   chunk.emit("metrics", "areas", areas.to(at::kFloat));
   state.curves = curves.sum(0);

@@ -45,7 +45,9 @@ void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {
   const TargetScore target = method.target_score(plain, context);
   const auto attributed = [&](const NamedTensors& inputs) {
     const AttributionInput input{*chunk.model, inputs, chunk.batch, plain.data, &target};
-    return method.attribute(input, context).values.to(at::kDouble).flatten(1);
+    const at::Tensor values = method.attribute(input, context).values.to(at::kDouble).flatten(1);
+    demand_finite(values, chunk.batch.ids, "the attribution");
+    return values;
   };
   const auto norm = [](const at::Tensor& rows) { return rows.square().sum(1).sqrt(); };
   const at::Tensor values = attributed(chunk.inputs);
@@ -63,7 +65,7 @@ void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {
       at::Tensor change = at::empty(value.sizes(), at::kFloat);
       for (std::int64_t row = 0; row < value.size(0); ++row) {
         at::Generator generator = context.generator(
-            own_streams + (static_cast<std::uint64_t>(chunk.batch.first + row) << 20) +
+            own_streams + (static_cast<std::uint64_t>(chunk.batch.position(row)) << 20) +
             static_cast<std::uint64_t>(draw));
         change[row].uniform_(-params_.radius, params_.radius, generator);
       }

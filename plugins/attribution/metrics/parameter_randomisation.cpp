@@ -122,7 +122,13 @@ void ParameterRandomisation::batch(State& state, Chunk& chunk, Context& context)
   };
   const auto attributed = [&](const Model& model) {
     const AttributionInput input{model, chunk.inputs, chunk.batch, plain.data, &target};
-    const at::Tensor values = method.attribute(input, context).values;
+    const Attributions found = method.attribute(input, context);
+    demand_finite(
+        found.values, chunk.batch.ids,
+        &model == &trained ? "the attribution" : "the attribution of the network drawn anew");
+    const Axes axes = found.axes.empty() ? model.resolve(method.common().at).axes : found.axes;
+    const bool has_places = has_axis("c", axes) && has_axis("y", axes);
+    const at::Tensor values = has_places ? channels_first(found.values, axes) : found.values;
     Map map{by_second_moment(relevance_of(values, params_.over))};
     if (values.dim() == 4) map.height = values.size(2), map.width = values.size(3);
     return map;

@@ -51,9 +51,16 @@ at::Tensor Compared::rows(std::size_t number, const std::vector<std::string>& id
   } catch (const Error& error) {
     throw Error("attributions \"" + names[number] + "\": " + error.what());
   }
-  if (const auto row = row_not_finite(values))
-    throw Error("attributions \"" + names[number] + "\" of sample \"" + ids.at(*row) +
-                "\" hold a NaN or an infinite value");
+  const Value* axes = artifacts.at(number)->metadata().find("axes");
+  if (tensor == "attributions" && axes != nullptr && axes->is_list() && values.dim() == 4) {
+    Axes names;
+    for (const Value& axis : axes->as_list()) names.push_back(axis.as_string());
+    if (has_axis("c", names) && has_axis("y", names)) values = channels_first(values, names);
+  }
+  if (const auto found = first_not_finite(values))
+    throw Error("attributions \"" + names[number] + "\" of sample \"" +
+                ids.at(static_cast<std::size_t>(found->place[0])) +
+                "\" hold a NaN or an infinite value (" + found->text(1) + ")");
   return values;
 }
 
@@ -63,7 +70,7 @@ at::Tensor random_relevance(const Batch& batch, std::int64_t places, std::int64_
   at::Tensor rows = at::empty({batch.size(), places}, at::kDouble);
   for (std::int64_t row = 0; row < batch.size(); ++row) {
     at::Generator generator =
-        context.generator(static_cast<std::uint64_t>((batch.first + row) * most_draws + draw));
+        context.generator(static_cast<std::uint64_t>(batch.position(row) * most_draws + draw));
     rows[row].normal_(0, 1, generator);
   }
   return rows;

@@ -7,6 +7,13 @@ namespace attribution {
 
 using namespace microtome;
 
+namespace {
+
+/// Positions with a vector each.
+bool is_row_of_vectors(const Axes& axes) { return axes.size() == 2 && axes[1] == "c"; }
+
+}  // namespace
+
 void DiscretizedIntegratedGradients::describe(StageSpec<Params>& spec) {
   spec.summary("Integrated gradients along a path through real points.");
   spec.details(
@@ -50,7 +57,7 @@ Plan DiscretizedIntegratedGradients::plan(const PlanInputs& inputs) const {
   plan.random = true;
   if (const auto info = inputs.resolve("model", common().at); info && !info->shape.empty() &&
                                                               params_.point == PointOf::position &&
-                                                              info->shape.size() != 3) {
+                                                              !is_row_of_vectors(info->axes)) {
     inputs.problems().add(common().at.location,
                           "point: position needs a value of N x positions x D");
   }
@@ -81,6 +88,9 @@ Attributions DiscretizedIntegratedGradients::attribute(const AttributionInput& i
   const at::Tensor& end = score.value();
   const auto real = reference(input, end, context);
   const at::Tensor scores = score.clean_scores().to(at::kDouble);
+  if (params_.point == PointOf::position && !is_row_of_vectors(score.axes()))
+    throw Error("point: position needs a value of N x positions x D; the axes here are " +
+                axes_text(score.axes()));
   const std::int64_t width = real->points.size(1);
   at::Tensor values, baseline_scores, errors, straight_errors;
   const double share = 1.0 / static_cast<double>(baselines().size());

@@ -36,7 +36,7 @@ Attributions BackgroundStage::attribute(const AttributionInput& input, Context& 
   std::vector<at::Generator> generators;
   for (std::int64_t row = 0; row < rows; ++row)
     generators.push_back(
-        context.generator(1 + static_cast<std::uint64_t>(input.batch.first + row)));
+        context.generator(1 + static_cast<std::uint64_t>(input.batch.position(row))));
   at::Tensor total = at::zeros(value.sizes(), value.options().dtype(at::kDouble));
   at::Tensor baseline_scores = at::zeros({rows}, total.options());
   for (std::int64_t draw = 0; draw < draws_; ++draw) {
@@ -58,7 +58,7 @@ Attributions BackgroundStage::attribute(const AttributionInput& input, Context& 
     const at::Tensor gradient =
         score.gradient(start + by_row(place.to(value.options()), value) * step).values;
     total.add_(gradient.to(at::kDouble) * step);
-    baseline_scores += score.scores(start);
+    baseline_scores += score.scores(start, {}, "the sample of the background");
   }
   const auto draws = static_cast<double>(draws_);
   const at::Tensor scores = score.clean_scores();

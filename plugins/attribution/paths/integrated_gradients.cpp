@@ -118,7 +118,8 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
     const at::Tensor& end = score_of.value();
     const StraightPath path{score_of, baselines().at_hook(input, common().at, i, end, context),
                             end};
-    const at::Tensor difference = score - score_of.scores(path.start).to(at::kDouble);
+    const at::Tensor difference =
+        score - score_of.scores(path.start, {}, baseline_words).to(at::kDouble);
     const auto* fixed = std::get_if<std::int64_t>(&params_.steps);
     const Integral integral = fixed != nullptr
                                   ? integrate(path, params_.rule, *fixed, difference, context)
@@ -141,9 +142,10 @@ Attributions IntegratedGradients::attribute(const AttributionInput& input, Conte
     const auto open = converged.logical_not().sum().item<std::int64_t>();
     if (open > 0) {
       context.log(LogLevel::warning,
-                  std::to_string(open) + " of samples " + std::to_string(input.batch.first) +
-                      " and on did not reach the tolerance within " +
-                      std::to_string(params_.max_steps) + " steps; they are marked in `converged`");
+                  std::to_string(open) + " of the samples \"" + input.batch.ids.front() +
+                      "\" to \"" + input.batch.ids.back() +
+                      "\" did not reach the tolerance within " + std::to_string(params_.max_steps) +
+                      " steps; they are marked in `converged`");
     }
   }
   return result;

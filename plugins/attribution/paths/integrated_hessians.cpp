@@ -67,7 +67,7 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
   const std::int64_t rows = end.size(0);
   const std::vector<QuadratureNode> nodes = logarithmic_nodes(params_.steps);
   const std::optional<Features> groups =
-      grouping_ ? std::optional(features_of(*grouping_, end, input)) : std::nullopt;
+      grouping_ ? std::optional(features_of(*grouping_, end, score.axes(), input)) : std::nullopt;
   const std::int64_t count = groups ? groups->count : 0;
   if (count > most_groups) {
     throw Error("features: there are " + std::to_string(count) + " groups, " +
@@ -82,7 +82,7 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
   for (std::size_t number = 0; number < baselines().size(); ++number) {
     const at::Tensor start = baselines().at_hook(input, common().at, number, end, context);
     const at::Tensor step = end - start;
-    baseline_scores += score.scores(start).to(at::kDouble) * share;
+    baseline_scores += score.scores(start, {}, baseline_words).to(at::kDouble) * share;
     // Sums over the elements of each group.
     const auto by_group = [&](const at::Tensor& elements) {
       const at::Tensor index = groups->index.expand_as(elements).flatten(1).to(elements.device());

@@ -107,7 +107,7 @@ Plan PathIntegratedGradients::plan(const PlanInputs& inputs) const {
   return plan;
 }
 
-at::Tensor PathIntegratedGradients::exponents(const at::Tensor& value) const {
+at::Tensor PathIntegratedGradients::exponents(const at::Tensor& value, const Axes& axes) const {
   const at::Tensor numbers = at::tensor(params_.exponents, at::kDouble).to(value.options());
   const std::int64_t elements = value.numel() / value.size(0);
   if (numbers.numel() == 1) return numbers;
@@ -116,14 +116,18 @@ at::Tensor PathIntegratedGradients::exponents(const at::Tensor& value) const {
     sizes[0] = 1;
     return numbers.view(sizes);
   }
-  if (value.dim() > 2 && numbers.numel() == value.size(1)) {
-    std::vector<std::int64_t> sizes(static_cast<std::size_t>(value.dim()), 1);
-    sizes[1] = -1;
-    return numbers.view(sizes);
+  std::string channels;
+  if (has_axis("c", axes)) {
+    const std::int64_t dimension = axis_dimension("c", axes, value.dim());
+    if (numbers.numel() == value.size(dimension)) {
+      std::vector<std::int64_t> sizes(static_cast<std::size_t>(value.dim()), 1);
+      sizes[static_cast<std::size_t>(dimension)] = -1;
+      return numbers.view(sizes);
+    }
+    channels = std::to_string(value.size(dimension)) + " channels and ";
   }
   throw Error("exponents: there are " + std::to_string(numbers.numel()) + ", and the value has " +
-              std::to_string(value.size(1)) + " channels and " + std::to_string(elements) +
-              " elements");
+              channels + std::to_string(elements) + " elements");
 }
 
 std::vector<at::Tensor> PathIntegratedGradients::control_points(const AttributionInput& input,
@@ -141,7 +145,7 @@ Path PathIntegratedGradients::path(const AttributionInput& input, const at::Tens
     case PathKind::straight:
       return polyline({start, end});
     case PathKind::power:
-      return power_path(start, end, exponents(end));
+      return power_path(start, end, exponents(end, input.model.resolve(common().at).axes));
     case PathKind::blur:
       return blur_path(end, params_.sigma);
     case PathKind::given: {
@@ -195,7 +199,7 @@ Attributions PathIntegratedGradients::attribute(const AttributionInput& input,
       start = along(0);
       integral = path_integral(score, along, params_.steps, check);
     }
-    const at::Tensor at_start = score.scores(start).to(at::kDouble);
+    const at::Tensor at_start = score.scores(start, {}, baseline_words).to(at::kDouble);
     const auto share = 1 / static_cast<double>(count);
     values = i == 0 ? integral * share : values + integral * share;
     baseline_scores = i == 0 ? at_start * share : baseline_scores + at_start * share;

@@ -36,7 +36,7 @@ class PathIntegratedGradients final : public BaselineStage {
                                     microtome::Context& context) const override;
 
  private:
-  at::Tensor exponents(const at::Tensor& value) const;
+  at::Tensor exponents(const at::Tensor& value, const microtome::Axes& axes) const;
   std::vector<at::Tensor> control_points(const microtome::AttributionInput& input,
                                          const at::Tensor& value) const;
   Path path(const microtome::AttributionInput& input, const at::Tensor& start,

@@ -63,7 +63,7 @@ Plan Occlusion::plan(const PlanInputs& inputs) const {
 Attributions Occlusion::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  demand_maps(value, "occlusion");
+  demand_maps(score.axes(), "occlusion");
   const at::Tensor plain = score.clean_scores();
   const std::int64_t height = value.size(2), width = value.size(3);
   const auto places = [&](std::int64_t size) {
@@ -115,7 +115,7 @@ void FeatureAblation::describe(StageSpec<Params>& spec) {
 Attributions FeatureAblation::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping(), value, input);
+  const Features features = features_of(grouping(), value, score.axes(), input);
   const at::Tensor plain = score.clean_scores();
   const at::Tensor total =
       averaged(baselines(), score, input, context, [&](const at::Tensor& start) {

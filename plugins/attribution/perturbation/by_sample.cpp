@@ -30,7 +30,7 @@ Attributions by_sample(const AttributionInput& input,
   std::vector<Attributions> parts;
   for (std::int64_t row = 0; row < input.batch.size(); ++row) {
     const NamedTensors inputs = row_of(input.inputs, row);
-    const Batch batch{input.batch.first + row,
+    const Batch batch{{input.batch.position(row)},
                       {input.batch.ids.at(static_cast<std::size_t>(row))},
                       row_of(input.batch.fields, row)};
     std::optional<TargetScore> target;

@@ -178,7 +178,7 @@ Attributions ExtremalPerturbation::attribute(const AttributionInput& input,
                                              Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  demand_maps(value, "extremal_perturbation");
+  demand_maps(score.axes(), "extremal_perturbation");
   const auto side = static_cast<double>(std::min(value.size(2), value.size(3)));
   const SmoothMask smooth(value.size(2), value.size(3), params_.sigma.value_or(side * sigma_share),
                           value.options());

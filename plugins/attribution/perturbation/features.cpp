@@ -87,12 +87,11 @@ void Grouping::check(const PlanInputs& inputs, const HookPoint& at) const {
   const Model* model = inputs.model("model");
   if (model == nullptr) return;
   const auto info = inputs.resolve("model", at);
-  if (info && !info->shape.empty() && info->shape.size() != 4) {
+  if (info && !info->shape.empty() && !is_map(info->axes)) {
     inputs.problems().add(at.location,
-                          "the grouping is of values N x channels x height x width, "
-                          "and \"" +
-                              at.text() + "\" has rank " + std::to_string(info->shape.size()) +
-                              "; take unit");
+                          "the grouping is of values N x channels x height x width (c, y, x), and "
+                          "the axes at \"" +
+                              at.text() + "\" are " + axes_text(info->axes) + "; take unit");
   }
 }
 
@@ -107,7 +106,7 @@ at::Tensor Features::composed(const at::Tensor& present, const at::Tensor& with,
   return at::where(spread(present.to(with.device()), with), with, without);
 }
 
-Features features_of(const Grouping& grouping, const at::Tensor& value,
+Features features_of(const Grouping& grouping, const at::Tensor& value, const Axes& axes,
                      const AttributionInput& input) {
   const auto shape = value.sizes();
   if (grouping.kind == Grouping::Kind::unit) {
@@ -116,9 +115,11 @@ Features features_of(const Grouping& grouping, const at::Tensor& value,
     const std::int64_t count = value.numel() / std::max<std::int64_t>(value.size(0), 1);
     return {at::arange(count).view(of_one), count};
   }
-  if (value.dim() != 4)
-    throw Error("the grouping is of values N x channels x height x width, this one has rank " +
-                std::to_string(value.dim()) + "; take unit");
+  if (!is_map(axes))
+    throw Error(
+        "the grouping is of values N x channels x height x width (c, y, x), the axes of this one "
+        "are " +
+        (axes.empty() ? "not known" : axes_text(axes)) + "; take unit");
   if (grouping.kind == Grouping::Kind::channel)
     return {at::arange(shape[1]).view({1, -1, 1, 1}), shape[1]};
   if (grouping.kind == Grouping::Kind::grid) {

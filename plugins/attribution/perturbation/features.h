@@ -47,7 +47,7 @@ struct Features {
 };
 
 /// Throws `microtome::Error` when the grouping can't be of this value.
-Features features_of(const Grouping& grouping, const at::Tensor& value,
+Features features_of(const Grouping& grouping, const at::Tensor& value, const microtome::Axes& axes,
                      const microtome::AttributionInput& input);
 
 }  // namespace attribution

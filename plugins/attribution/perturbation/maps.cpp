@@ -6,20 +6,21 @@ using namespace microtome;
 
 namespace {
 
-std::string refusal(const std::string& method) {
-  return method + " is of values N x channels x height x width";
+std::string refusal(const std::string& method, const Axes& axes) {
+  return method + " is of values N x channels x height x width (c, y, x); the axes here are " +
+         (axes.empty() ? "not known" : axes_text(axes));
 }
 
 }  // namespace
 
 void check_maps(const PlanInputs& inputs, const HookPoint& at, const std::string& method) {
   const auto info = inputs.resolve("model", at);
-  if (info && !info->shape.empty() && info->shape.size() != 4)
-    inputs.problems().add(at.location, refusal(method));
+  if (info && !info->shape.empty() && !is_map(info->axes))
+    inputs.problems().add(at.location, refusal(method, info->axes));
 }
 
-void demand_maps(const at::Tensor& value, const std::string& method) {
-  if (value.dim() != 4) throw Error(refusal(method));
+void demand_maps(const Axes& axes, const std::string& method) {
+  if (!is_map(axes)) throw Error(refusal(method, axes));
 }
 
 void promise_one_channel(Plan& plan) {

@@ -11,7 +11,7 @@ namespace attribution {
 void check_maps(const microtome::PlanInputs& inputs, const microtome::HookPoint& at,
                 const std::string& method);
 /// Throws the same as a `microtome::Error`.
-void demand_maps(const at::Tensor& value, const std::string& method);
+void demand_maps(const microtome::Axes& axes, const std::string& method);
 /// The attributions that a plan promises have one channel, whatever the value has.
 void promise_one_channel(microtome::Plan& plan);
 

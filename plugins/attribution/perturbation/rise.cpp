@@ -63,7 +63,7 @@ Plan Rise::plan(const PlanInputs& inputs) const {
 Attributions Rise::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  demand_maps(value, "rise");
+  demand_maps(score.axes(), "rise");
   const std::int64_t rows = value.size(0), height = value.size(2), width = value.size(3);
   at::Tensor total = at::zeros({rows, 1, height, width}, value.options().dtype(at::kDouble));
   for (std::size_t i = 0; i < baselines().size(); ++i) {

@@ -36,7 +36,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
                     const ScoreFunction& score, const AttributionInput& input, Context& context,
                     bool complete, Solve solve) {
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping, value, input);
+  const Features features = features_of(grouping, value, score.axes(), input);
   const at::Tensor plain = score.clean_scores();
   const double share = 1 / static_cast<double>(baselines.size());
   at::Tensor total = at::zeros({value.size(0), features.count}, at::kDouble);
@@ -45,7 +45,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
     const at::Tensor start = baselines.at_hook(input, score.at(), i, value, context);
     std::vector<at::Generator> generators = generators_of(input, value.size(0), i, context);
     total += solve(Game{score, features, start, context}, generators) * share;
-    difference += (plain - score.scores(start)).to(at::kDouble).cpu() * share;
+    difference += (plain - score.scores(start, {}, baseline_words)).to(at::kDouble).cpu() * share;
   }
   Attributions result =
       attributions(score, plain, features.spread(total.to(value.device()), value));

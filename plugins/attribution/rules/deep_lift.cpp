@@ -1,5 +1,7 @@
 #include "rules/deep_lift.h"
 
+#include <sstream>
+
 #include "result.h"
 #include "rules/rule_checks.h"
 
@@ -39,14 +41,34 @@ class Mean {
     scores_ = more.scores;
     ++count_;
   }
-  Attributions result(const ScoreFunction& score) const {
+  Attributions result(const ScoreFunction& score, const std::vector<std::string>& ids) const {
     const auto count = static_cast<double>(count_);
     Attributions result = attributions(score, scores_, values_ / count);
-    result.completeness_delta = row_sums(values_ / count) - (scores_ - baseline_ / count);
+    const at::Tensor sums = row_sums(values_ / count), baseline = baseline_ / count;
+    result.completeness_delta = sums - (scores_ - baseline);
+    demand_sums(sums, baseline, ids);
     return result;
   }
 
  private:
+  /// The rules are exact but for rounding: far from the difference the values mean nothing.
+  void demand_sums(const at::Tensor& sums, const at::Tensor& baseline,
+                   const std::vector<std::string>& ids) const {
+    const at::Tensor difference = scores_ - baseline;
+    const at::Tensor allowed =
+        0.1 * difference.abs() + 0.01 * (scores_.abs() + baseline.abs()) + 1e-5;
+    const at::Tensor wrong = ((sums - difference).abs() > allowed).nonzero();
+    if (wrong.numel() == 0) return;
+    const std::int64_t row = wrong[0].item<std::int64_t>();
+    std::ostringstream message;
+    message << "sample \"" << ids.at(static_cast<std::size_t>(row))
+            << "\": the contributions sum to " << sums[row].item<double>()
+            << ", where the score differs from the baseline's by " << difference[row].item<double>()
+            << "; they are lost in rounding, as when a value is divided by nearly 0 at the "
+               "baseline: take another baseline, or integrated_gradients";
+    throw Error(message.str());
+  }
+
   at::Tensor values_, baseline_, scores_;
   std::int64_t count_ = 0;
 };
@@ -112,7 +134,7 @@ Attributions DeepLift::attribute(const AttributionInput& input, Context& context
     mean.add(contributions(
         score, baselines().at_hook(input, common().at, i, score.value(), context), rule_));
   }
-  return mean.result(score);
+  return mean.result(score, input.batch.ids);
 }
 
 void DeepLiftShap::describe(StageSpec<Params>& spec) {
@@ -143,7 +165,7 @@ Attributions DeepLiftShap::attribute(const AttributionInput& input, Context& con
     context.check_cancelled();
     mean.add(contributions(score, background[i].expand_as(score.value()), rule_));
   }
-  return mean.result(score);
+  return mean.result(score, input.batch.ids);
 }
 
 }  // namespace attribution

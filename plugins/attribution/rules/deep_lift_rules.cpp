@@ -1,5 +1,7 @@
 #include "rules/deep_lift_rules.h"
 
+#include <algorithm>
+
 #include "rules/operators.h"
 #include "rules/pairs.h"
 #include "rules/reveal_cancel.h"
@@ -12,30 +14,35 @@ namespace {
 
 /// Multipliers of a function of one value at a time.
 std::vector<at::Tensor> rescale(const BackwardCall& call, std::int64_t samples) {
-  const Pair input = pair_of(call, call.arguments.at(0).toTensor(), samples);
-  const Pair output = pair_of(call, call.outputs[0], samples);
-  const at::Tensor& arriving = call.output_gradients[0];
   if (!call.recorded.at(0) || recorded_arguments(call).size() != 1)
-    refuse(call, "deep_lift", "is no function of one value alone here");
-  const at::Tensor gradient = pull_back(call, call.arguments, {0}, arriving)[0];
+    refuse(call, "deep_lift", "is not a function of one value alone here");
+  const std::size_t place = tensor_places(call).at(0);
+  const Pair input = argument_pair(call, 0, call.arguments[place].toTensor(), samples).bounded();
+  const Pair output = output_pair(call, call.outputs[0], samples).bounded();
+  const at::Tensor arriving = output_pair(call, call.output_gradients[0], samples).sample;
+  // Not pulled back with what arrives: 0 times an infinite slope is not a number.
+  const at::Tensor slopes =
+      pull_back(call, call.arguments, {place}, at::ones_like(call.outputs[0]))[0];
   std::vector<at::Tensor> result = no_gradients(call);
-  result[0] = both(ratio(pair_of(call, arriving, samples).sample * output.difference(),
-                         input.difference(), pair_of(call, gradient, samples).sample));
+  result[0] = input.both(arriving * multiplier(output.difference(), input.difference(),
+                                               argument_pair(call, 0, slopes, samples).sample,
+                                               output.sample));
   return result;
 }
 
 /// Each window gives the difference of its maximum to the place of the sample's maximum where it
 /// rose, to that of the reference's where it fell; windows that overlap add up.
 std::vector<at::Tensor> max_pooling(const BackwardCall& call, std::int64_t samples) {
-  const Pair input = pair_of(call, call.arguments.at(0).toTensor(), samples);
-  const Pair output = pair_of(call, call.outputs[0], samples);
-  const Pair arriving = pair_of(call, call.output_gradients[0], samples);
+  const Pair input = argument_pair(call, 0, call.arguments.at(0).toTensor(), samples).bounded();
+  const Pair output = output_pair(call, call.outputs[0], samples).bounded();
+  const Pair arriving = output_pair(call, call.output_gradients[0], samples);
   const at::Tensor larger = at::max(output.sample, output.reference);
-  const at::Tensor given = at::cat(
-      {arriving.sample * (larger - output.reference), arriving.sample * (output.sample - larger)});
-  const Pair placed = pair_of(call, pull_back(call, call.arguments, {0}, given)[0], samples);
-  const Pair gradient = pair_of(call, call.standard()[0], samples);
-  return {both(ratio(placed.sample + placed.reference, input.difference(), gradient.sample))};
+  const at::Tensor given = output.joined(arriving.sample * (larger - output.reference),
+                                         arriving.sample * (output.sample - larger));
+  const Pair placed =
+      argument_pair(call, 0, pull_back(call, call.arguments, {0}, given)[0], samples);
+  const Pair gradient = argument_pair(call, 0, call.standard()[0], samples);
+  return {input.both(ratio(placed.sample + placed.reference, input.difference(), gradient.sample))};
 }
 
 /// A product of two values: each gets the mean of the other over sample and reference, so that the
@@ -48,14 +55,16 @@ std::vector<at::Tensor> product(const BackwardCall& call, std::int64_t samples) 
   std::vector<std::size_t> wanted;
   for (const std::size_t i : recorded) {
     wanted.push_back(places.at(i));
-    at::Tensor mean = both(pair_of(call, arguments[wanted.back()].toTensor(), samples).mean());
-    arguments[wanted.back()] = std::move(mean);
+    const Pair pair = argument_pair(call, i, arguments[wanted.back()].toTensor(), samples);
+    arguments[wanted.back()] = pair.both(pair.mean());
   }
   const std::vector<at::Tensor> found =
       pull_back(call, arguments, wanted, call.output_gradients[0]);
   std::vector<at::Tensor> result = no_gradients(call);
-  for (std::size_t k = 0; k < recorded.size(); ++k)
-    result[recorded[k]] = both(pair_of(call, found[k], samples).sample);
+  for (std::size_t k = 0; k < recorded.size(); ++k) {
+    const Pair pair = argument_pair(call, recorded[k], found[k], samples);
+    result[recorded[k]] = pair.both(pair.sample);
+  }
   return result;
 }
 
@@ -65,16 +74,61 @@ std::vector<at::Tensor> quotient(const BackwardCall& call, std::int64_t samples)
   if (call.arguments.size() > 2) refuse(call, "deep_lift", "rounds; there is no rule for that");
   const at::Tensor& above = call.arguments.at(0).toTensor();
   const at::Tensor& below = call.arguments.at(1).toTensor();
-  const Pair b = pair_of(call, below.expand_as(call.outputs[0]), samples);
-  const Pair a = pair_of(call, above.expand_as(call.outputs[0]), samples);
-  const at::Tensor arriving = pair_of(call, call.output_gradients[0], samples).sample;
-  std::vector<at::Tensor> result = no_gradients(call);
-  if (call.recorded[0]) {
-    const Pair inverse{b.sample.reciprocal(), b.reference.reciprocal()};
-    result[0] = both(arriving * inverse.mean()).sum_to_size(above.sizes());
+  const Pair b = output_pair(call, below.expand_as(call.outputs[0]), samples);
+  const Pair a = output_pair(call, above.expand_as(call.outputs[0]), samples);
+  at::Tensor arriving = output_pair(call, call.output_gradients[0], samples).sample;
+  const Pair inverse = Pair{b.sample.reciprocal(), b.reference.reciprocal()}.bounded();
+  at::Tensor of_inverse = (b.sample * b.reference).reciprocal().neg();
+  const at::Tensor by_zero = of_inverse.isfinite().logical_not();
+  if (by_zero.any().item<bool>()) {
+    of_inverse = at::where(
+        by_zero, multiplier(inverse.difference(), b.difference(), of_inverse, inverse.sample),
+        of_inverse);
+    // What bounds the inverse bounds the quotient to another number: shares of that one are given.
+    const Pair output = output_pair(call, call.outputs[0], samples).bounded();
+    const at::Tensor shared = a.difference() * inverse.mean() + a.mean() * inverse.difference();
+    arriving =
+        arriving * at::where(by_zero, ratio(output.difference(), shared, at::zeros_like(shared)),
+                             at::ones_like(shared));
   }
-  const at::Tensor of_below = -arriving * a.mean() / (b.sample * b.reference);
-  result.back() = both(of_below).sum_to_size(below.sizes());
+  std::vector<at::Tensor> result = no_gradients(call);
+  if (call.recorded[0]) result[0] = a.both(arriving * inverse.mean()).sum_to_size(above.sizes());
+  result.back() = b.both(arriving * a.mean() * of_inverse).sum_to_size(below.sizes());
+  return result;
+}
+
+/// The Euclidean norm along some dimensions: of sqrt(sum(x^2)) the multiplier is (x + x') / (n +
+/// n'), where both are 0 nothing.
+std::vector<at::Tensor> norm(const BackwardCall& call, std::int64_t samples) {
+  const c10::IValue& order = call.arguments.at(1);
+  if (!order.isNone() && !(order.isScalar() && order.toScalar().toDouble() == 2))
+    refuse(call, "deep_lift", "is not the Euclidean norm; there is no rule for others");
+  const at::Tensor& whole = call.arguments[0].toTensor();
+  const Pair input = argument_pair(call, 0, whole, samples);
+  std::vector<std::int64_t> dimensions;
+  if (call.arguments.size() > 2 && call.arguments[2].isIntList())
+    dimensions = call.arguments[2].toIntVector();
+  for (std::int64_t& dimension : dimensions)
+    if (dimension < 0) dimension += whole.dim();
+  std::sort(dimensions.begin(), dimensions.end());
+  const bool joins_samples =
+      std::find(dimensions.begin(), dimensions.end(), input.dimension) != dimensions.end();
+  if (dimensions.empty() || joins_samples)
+    refuse(call, "deep_lift", "joins the samples; there is no rule for that");
+  const auto spread = [&](at::Tensor rows) {
+    if (rows.dim() < whole.dim()) {
+      for (const std::int64_t dimension : dimensions) rows = rows.unsqueeze(dimension);
+    }
+    // The samples are where they are in the argument, now that the dimensions are back.
+    return argument_pair(call, 0, rows, samples);
+  };
+  const Pair length = spread(call.outputs[0]);
+  const at::Tensor arriving = spread(call.output_gradients[0]).sample;
+  const at::Tensor lengths = length.sample + length.reference;
+  const at::Tensor none = lengths == 0;
+  std::vector<at::Tensor> result = no_gradients(call);
+  result[0] =
+      input.both(arriving * (input.sample + input.reference) / lengths.masked_fill(none, 1));
   return result;
 }
 
@@ -82,9 +136,9 @@ std::vector<at::Tensor> quotient(const BackwardCall& call, std::int64_t samples)
 /// quotient of exponentials are not.
 std::vector<at::Tensor> softmax(const BackwardCall& call, std::int64_t samples) {
   const std::int64_t dimension = call.arguments.at(1).toInt();
-  const Pair input = pair_of(call, call.arguments.at(0).toTensor(), samples);
-  const Pair output = pair_of(call, call.outputs[0], samples);
-  const at::Tensor arriving = pair_of(call, call.output_gradients[0], samples).sample;
+  const Pair input = argument_pair(call, 0, call.arguments.at(0).toTensor(), samples).bounded();
+  const Pair output = output_pair(call, call.outputs[0], samples);
+  const at::Tensor arriving = output_pair(call, call.output_gradients[0], samples).sample;
   const Pair sum_in_log{input.sample.logsumexp(dimension, true),
                         input.reference.logsumexp(dimension, true)};
   const at::Tensor of_logarithm =
@@ -97,7 +151,7 @@ std::vector<at::Tensor> softmax(const BackwardCall& call, std::int64_t samples) 
   const at::Tensor shares = ratio(power.difference(), input.difference(), power.sample) *
                             ratio(sum_in_log.difference(), sum.difference(),
                                   sum.sample.clamp_min(least_difference).reciprocal());
-  return {both(of_logarithm - of_logarithm.sum(dimension, true) * shares)};
+  return {input.both(of_logarithm - of_logarithm.sum(dimension, true) * shares)};
 }
 
 }  // namespace
@@ -125,6 +179,8 @@ BackwardRules deep_lift_rules(DeepLiftRule rule, std::int64_t samples) {
   for (const char* operation : {"aten::mul", "aten::bmm", "aten::baddbmm"})
     rules.on(operation, with(product));
   rules.on("aten::div", with(quotient));
+  for (const char* operation : {"aten::norm", "aten::linalg_vector_norm"})
+    rules.on(operation, with(norm));
   rules.on("aten::softmax", with(softmax));
   rules.refuse_others("deep_lift");
   return rules;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "rules/operators.h"
+#include "rules/pairs.h"
 
 namespace attribution {
 
@@ -164,11 +165,12 @@ std::vector<at::Tensor> by_proportion(const BackwardCall& call, double epsilon) 
 }
 
 std::vector<at::Tensor> sum(const BackwardCall& call, double epsilon) {
-  const at::Tensor share = shares(call.output_gradients[0], call.outputs[0], epsilon);
+  // An infinite term takes all, as it would in the limit.
+  const at::Tensor share = shares(call.output_gradients[0], bounded(call.outputs[0]), epsilon);
   std::vector<at::Tensor> result = no_gradients(call);
   for (const std::size_t i : recorded_arguments(call)) {
     const at::Tensor& term = call.arguments[i].toTensor();
-    result[i] = (term * share * addend_factor(call, i)).sum_to_size(term.sizes());
+    result[i] = (bounded(term) * share * addend_factor(call, i)).sum_to_size(term.sizes());
   }
   return result;
 }

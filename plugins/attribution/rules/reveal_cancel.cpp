@@ -40,32 +40,34 @@ struct Parts {
 Parts parts_of_output(const BackwardCall& call, std::int64_t samples) {
   Parts parts;
   if (is_addition(call.node.operation)) {
-    const Pair output = pair_of(call, call.outputs[0], samples);
+    const Pair output = output_pair(call, call.outputs[0], samples);
     parts.positive = at::zeros_like(output.sample);
     parts.negative = at::zeros_like(output.sample);
     for (const std::size_t i : recorded_arguments(call)) {
-      const at::Tensor term = pair_of(call, call.arguments[i].toTensor(), samples).difference() *
-                              addend_factor(call, i);
+      const Pair addend = argument_pair(call, i, call.arguments[i].toTensor(), samples).bounded();
+      const at::Tensor term = addend.difference() * addend_factor(call, i);
       parts.positive = parts.positive + term.clamp_min(0);
       parts.negative = parts.negative + term.clamp_max(0);
     }
     return parts;
   }
-  const at::Tensor difference =
-      pair_of(call, call.arguments[layer_arguments(call).input].toTensor(), samples).difference();
+  const Pair input = argument_pair(call, recorded_arguments(call).at(0),
+                                   call.arguments[layer_arguments(call).input].toTensor(), samples);
+  const at::Tensor difference = input.difference();
   // Both signs of the input at once.
-  const at::Tensor signs = at::cat({difference.clamp_min(0), difference.clamp_max(0)});
-  const at::Tensor by_positive = call.call(with_signed_weights(call, signs, true)).at(0);
-  const at::Tensor by_negative = call.call(with_signed_weights(call, signs, false)).at(0);
-  const std::int64_t half = by_positive.size(0) / 2;
-  parts.positive = by_positive.narrow(0, 0, half) + by_negative.narrow(0, half, half);
-  parts.negative = by_positive.narrow(0, half, half) + by_negative.narrow(0, 0, half);
+  const at::Tensor signs = input.joined(difference.clamp_min(0), difference.clamp_max(0));
+  const auto parts_with = [&](bool positive) {
+    return output_pair(call, call.call(with_signed_weights(call, signs, positive)).at(0), samples);
+  };
+  const Pair by_positive = parts_with(true), by_negative = parts_with(false);
+  parts.positive = by_positive.sample + by_negative.reference;
+  parts.negative = by_positive.reference + by_negative.sample;
   return parts;
 }
 
 std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t samples) {
-  const Pair input = pair_of(call, call.arguments[0].toTensor(), samples);
-  const Pair arriving = pair_of(call, call.output_gradients[0], samples);
+  const Pair input = argument_pair(call, 0, call.arguments[0].toTensor(), samples).bounded();
+  const Pair arriving = output_pair(call, call.output_gradients[0], samples);
   const BackwardCall* producer = call.producer(0);
   const bool split =
       producer != nullptr && (is_addition(producer->node.operation) ||
@@ -78,8 +80,8 @@ std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t sampl
   }
   std::vector<c10::IValue> arguments = call.arguments;
   const auto values_at = [&](const at::Tensor& first, const at::Tensor& second) {
-    arguments[0] = at::cat({first, second});
-    return pair_of(call, call.call(arguments).at(0), samples);
+    arguments[0] = input.joined(first, second);
+    return output_pair(call, call.call(arguments).at(0), samples).bounded();
   };
   const at::Tensor& origin = input.reference;
   const Pair alone = values_at(origin + parts.positive, origin + parts.negative);
@@ -88,15 +90,18 @@ std::vector<at::Tensor> elementwise(const BackwardCall& call, std::int64_t sampl
       (alone.sample - ends.sample + ends.reference - alone.reference) / 2;
   const at::Tensor of_negative =
       (alone.reference - ends.sample + ends.reference - alone.sample) / 2;
-  arguments[0] = both(origin);
+  arguments[0] = input.both(origin);
   const at::Tensor slope =
-      pull_back(call, arguments, {0}, at::ones_like(call.outputs[0]))[0].narrow(0, 0,
-                                                                                origin.size(0));
-  const at::Tensor positive = arriving.sample * ratio(of_positive, parts.positive, slope);
-  const at::Tensor negative = arriving.reference * ratio(of_negative, parts.negative, slope);
+      argument_pair(call, 0, pull_back(call, arguments, {0}, at::ones_like(call.outputs[0]))[0],
+                    samples)
+          .sample;
+  const at::Tensor positive =
+      arriving.sample * multiplier(of_positive, parts.positive, slope, ends.reference);
+  const at::Tensor negative =
+      arriving.reference * multiplier(of_negative, parts.negative, slope, ends.reference);
   std::vector<at::Tensor> result = no_gradients(call);
-  result[0] = split ? at::cat({positive, negative})
-                    : both(at::where(input.difference() > 0, positive, negative));
+  result[0] = split ? input.joined(positive, negative)
+                    : input.both(at::where(input.difference() > 0, positive, negative));
   return result;
 }
 
@@ -108,31 +113,32 @@ at::Tensor chosen(const at::Tensor& difference, const at::Tensor& above, const a
 std::vector<at::Tensor> layer(const BackwardCall& call, std::int64_t samples) {
   const LayerArguments places = layer_arguments(call);
   const at::Tensor& input = call.arguments[places.input].toTensor();
-  const at::Tensor difference = pair_of(call, input, samples).difference();
+  const std::vector<std::size_t> recorded = recorded_arguments(call);
+  const Pair pair = argument_pair(call, recorded.at(0), input, samples);
+  const at::Tensor difference = pair.difference();
   const auto back = [&](bool positive) {
-    return pair_of(call,
-                   pull_back(call, with_signed_weights(call, input, positive), {places.input},
-                             call.output_gradients[0])[0],
-                   samples);
+    return argument_pair(call, recorded.at(0),
+                         pull_back(call, with_signed_weights(call, input, positive), {places.input},
+                                   call.output_gradients[0])[0],
+                         samples);
   };
   const Pair by_positive = back(true), by_negative = back(false);
   std::vector<at::Tensor> result = no_gradients(call);
-  const std::vector<std::size_t> recorded = recorded_arguments(call);
-  result[recorded.at(0)] = both(chosen(difference, by_positive.sample + by_negative.reference,
-                                       by_negative.sample + by_positive.reference));
+  result[recorded.at(0)] = pair.both(chosen(difference, by_positive.sample + by_negative.reference,
+                                            by_negative.sample + by_positive.reference));
   return result;
 }
 
 std::vector<at::Tensor> addition(const BackwardCall& call, std::int64_t samples) {
   std::vector<at::Tensor> result = call.standard();
-  const Pair arriving = pair_of(call, call.output_gradients[0], samples);
+  const Pair arriving = output_pair(call, call.output_gradients[0], samples);
   for (const std::size_t i : recorded_arguments(call)) {
     const double factor = addend_factor(call, i);
     const at::Tensor& term = call.arguments[i].toTensor();
     // Where one of them is spread over the other, the multipliers of its copies add up.
     const at::Tensor spread = term.expand_as(call.outputs[0]);
-    const at::Tensor difference = pair_of(call, spread, samples).difference() * factor;
-    result[i] = both(chosen(difference, arriving.sample, arriving.reference) * factor)
+    const at::Tensor difference = output_pair(call, spread, samples).difference() * factor;
+    result[i] = arriving.both(chosen(difference, arriving.sample, arriving.reference) * factor)
                     .sum_to_size(term.sizes());
   }
   return result;

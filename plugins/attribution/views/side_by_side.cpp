@@ -33,10 +33,7 @@ void SideBySide::run(Context& context) const {
   const Compared compared = Compared::of(context);
   const Dataset& data = context.dataset("data");
   const FieldInfo* field = data.info().images();
-  std::vector<std::int64_t> positions;
-  for (std::int64_t i = 0; i < std::min(params_.count, data.info().size); ++i)
-    positions.push_back(i);
-  const Batch batch = data.load(positions);
+  const Batch batch = data.load(positions_between(0, std::min(params_.count, data.info().size)));
   const at::Tensor& images = batch.fields.at(field->name);
   const std::int64_t height = images.size(2), width = images.size(3);
   std::vector<at::Tensor> maps;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "microtome/axes.h"
 #include "microtome/metric.h"
 #include "microtome/tensor.h"
 #include "microtome/value.h"
@@ -33,6 +34,7 @@ struct TensorInfo {
   at::ScalarType type = at::kFloat;
   std::vector<std::int64_t> shape;
   bool per_sample = false;  ///< rows belong to samples, whose ids are kept beside it
+  Axes axes = {};           ///< as planned, of a per-sample tensor after N; empty when not known
 };
 
 /// Reads an artifact that is complete. Implemented by the host. [any thread; immutable]
@@ -66,6 +68,7 @@ class ArtifactWriter {
   virtual void append(const std::string& name, const at::Tensor& rows, bool allow_nan = false) = 0;
   /// Appends the ids of the samples that appended rows belong to.
   virtual void append_ids(const std::vector<std::string>& ids) = 0;
+  /// Throws `Error` that names a metric with a number that is not finite.
   virtual void metric(Metric metric) = 0;
   virtual void view(View view) = 0;
   virtual void metadata(const std::string& key, Value value) = 0;

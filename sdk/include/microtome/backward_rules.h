@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "microtome/graph.h"
+#include "microtome/sample_place.h"
 #include "microtome/tensor.h"
 
 namespace [[gnu::visibility("default")]] microtome {
@@ -30,6 +31,9 @@ struct BackwardCall {
   /// too and nothing lies between: a rule may depend on what its argument was put together from.
   /// nullptr otherwise. Its gradients and its own derivative are not known yet.
   std::function<const BackwardCall*(std::size_t)> producer;
+  /// Where the samples of the run are in a tensor argument (counted as in `recorded`), and in an
+  /// output. Throws `Error` where that is not known.
+  std::function<SamplePlace(std::size_t)> argument_place, output_place;
 };
 
 /// Returns what stands in place of the gradient, one entry for each tensor argument, in order

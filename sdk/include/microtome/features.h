@@ -11,7 +11,9 @@ namespace [[gnu::visibility("default")]] microtome {
 
 /// A tensor of an activations artifact as rows of features, read from disk in parts.
 ///
-/// N x D has a row a sample; N x P x D a row for each of P positions or tokens of a sample.
+/// N x D has a row a sample; N x P x D a row for each of P positions or tokens of a sample. Where
+/// the activations say that features are elsewhere (N x D x P, behind a 1-d convolution), they are
+/// taken from there.
 class FeatureRows {
  public:
   /// `layer`: which tensor; empty means the only one. Throws `Error` naming those that exist, or
@@ -23,7 +25,8 @@ class FeatureRows {
   std::int64_t rows() const { return samples_ * positions_; }
   std::int64_t features() const { return features_; }
   const std::string& layer() const { return layer_; }
-  /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64.
+  /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64. Throws `Error` that
+  /// names a sample with a NaN or an infinite value.
   at::Tensor read(std::int64_t begin, std::int64_t end) const;
   /// How many samples make a part of about `bytes`; at least 1.
   std::int64_t samples_in(double bytes) const;
@@ -39,6 +42,7 @@ class FeatureRows {
   const ArtifactReader* activations_;
   std::string layer_;
   std::int64_t samples_ = 0, positions_ = 1, features_ = 0;
+  std::int64_t feature_dimension_ = 2;
 };
 
 }  // namespace microtome

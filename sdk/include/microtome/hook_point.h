@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "microtome/axes.h"
 #include "microtome/error.h"
 #include "microtome/tensor.h"
 
@@ -35,11 +36,9 @@ struct DirectionReference {
   bool operator==(const DirectionReference&) const = default;
 };
 
-/// The part of a value that is meant. Axes are named by the layout of the value's rank:
-///   rank 2: N, unit (also c; token where the value is integer);  rank 3: N, token, unit (also c);
-///   rank 4: N, c (also head), y, x (also token and unit for N x head x token x unit, query and key
-///   for attention patterns).
-/// `dimK` names dimension K of any rank. `unit` alone indexes the flattened dimensions after N.
+/// The part of a value that is meant, by the names of its axes (`Axes`): `c=3`, `y=2,x=5`,
+/// `token=last`. `dimK` is dimension K of the value with samples first. `unit` alone counts through
+/// the whole value of a sample as if it were one row; beside other axes it is `c`.
 struct Selector {
   std::vector<AxisSelection> axes;
   std::optional<DirectionReference> direction;
@@ -53,16 +52,18 @@ struct Selector {
 ///   `layer2.0.conv1`          a module's output
 ///   `layer2.0.conv1:in`       its input;  `:in[1]` its second
 ///   `relu@2`                  the output of the second call of a module
-///   `layer1.0/add`            the value that an operator in the module makes; `/relu@2` the second
-///   such `layer2|sae.latents[unit=17]`  a dictionary's latents there `layer2[c=3]`,
-///   `layer2[c=3,y=2,x=5]`, `block[token=last]`, `layer2[dir=probe.directions[0]]`
+///   `layer1.0/add`            what an operator in the module makes; `/relu@2` the second such
+///   `layer2|sae.latents[unit=17]`  a dictionary's latents there
+///   `layer2[c=3]`, `layer2[c=3,y=2,x=5]`, `block[token=last]`, `layer2[dir=probe.directions[0]]`
+/// Names with blanks, brackets, quotes or any of `@ : / | ,` stand in single quotes, each quote in
+/// them doubled: `m.'x[0]':in`, `'it''s'` (see quoting.h). `site` and `text` write them so.
 /// The model's own inputs and outputs are `input`, `pixels` (before normalisation), `output`;
 /// `input.NAME`, `output.NAME` where there are several.
 struct HookPoint {
   enum class Slot { output, input, operation };
 
-  std::string module;
-  int call = 1;  ///< from 1
+  std::string module;  ///< its path as the model has it, without quotes
+  int call = 1;        ///< from 1
   Slot slot = Slot::output;
   int index = 0;                                 ///< which input or output of the call
   bool has_index = false;                        ///< whether `[k]` was written
@@ -86,23 +87,24 @@ struct HookPoint {
 /// part's column where that is known.
 HookPoint parse_hook_point(std::string_view text, const Location& location = {});
 
-/// The dimension of a value of `rank` that `axis` names; throws `Error` listing the axes of that
-/// rank.
-std::int64_t axis_dimension(std::string_view axis, std::int64_t rank, bool integral);
-
-/// The selected part. Single indices drop their dimension; lists keep it. N stays first.
-/// A selector with a direction needs `direction` (of the value's trailing size, or its channels):
-/// the result is the inner product with it.
-/// Throws `Error` when an index is out of range, naming the axis and its size.
-at::Tensor select(const at::Tensor& value, const Selector& selector, const at::Tensor& direction);
+/// The selected part of a value with samples first, whose dimensions after N are `axes`. Single
+/// indices drop their dimension; lists keep it. A selector with a direction needs `direction` (of
+/// the size of the axis `c`): the result is the inner product with it. Throws `Error` when an axis
+/// is not known or an index is out of range, naming the axis and its size.
+at::Tensor select(const at::Tensor& value, const Selector& selector, const Axes& axes,
+                  const at::Tensor& direction);
 
 /// The same for a selector of a model's value: the vector comes from `directions`, which only a
 /// selector with a direction needs.
-at::Tensor select(const at::Tensor& value, const Selector& selector,
+at::Tensor select(const at::Tensor& value, const Selector& selector, const Axes& axes,
                   const std::function<at::Tensor(const DirectionReference&)>& directions = {});
+
+/// The axes of what `select` returns.
+Axes remaining_axes(const Axes& axes, const Selector& selector);
 
 /// A copy of `value` with `part`, or what it is when broadcast, in the selected place (out of
 /// place; gradients pass through both).
-at::Tensor assign(const at::Tensor& value, const Selector& selector, const at::Tensor& part);
+at::Tensor assign(const at::Tensor& value, const Selector& selector, const Axes& axes,
+                  const at::Tensor& part);
 
 }  // namespace microtome

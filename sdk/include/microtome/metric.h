@@ -32,6 +32,9 @@ struct Metric {
   Value details;  ///< e.g. the layer or the class it belongs to
 
   Value to_value() const;
+  /// Throws `Error` that names the metric when one of its numbers is a NaN or an infinity; writers
+  /// call it.
+  void demand_finite() const;
 };
 
 /// Interval of a mean by Student's t distribution; nothing for less than two values. `sum` and

@@ -8,9 +8,11 @@
 #include <utility>
 #include <vector>
 
+#include "microtome/axes.h"
 #include "microtome/backward_rules.h"
 #include "microtome/graph.h"
 #include "microtome/hook_point.h"
+#include "microtome/sample_place.h"
 #include "microtome/tensor.h"
 
 namespace [[gnu::visibility("default")]] microtome {
@@ -79,9 +81,16 @@ struct Pass {
 };
 
 /// What a run gave. Value type; keeps the recorded graph alive while it lives.
+///
+/// Wherever the network keeps its samples, each value has them first here: N x positions x ... of a
+/// value that is positions x N x ... or (N positions) x ... in the network. A value that is the
+/// same for all samples is handed out for each of them. Edits get and return values like that.
 struct Recording {
-  NamedTensors outputs;                    ///< the model's outputs by name
+  NamedTensors outputs;  ///< the model's outputs by name
+  /// Outputs that are not handed out, as their samples can't be told apart, and why.
+  std::vector<std::pair<std::string, std::string>> refused_outputs;
   std::vector<at::Tensor> captured;        ///< in the order of `Pass::capture`
+  std::vector<Axes> axes;                  ///< of `captured`, after N
   std::vector<at::Tensor> differentiated;  ///< in the order of `Pass::differentiate`
   std::vector<std::shared_ptr<const Snapshot>> snapshots;  ///< in the order of `Pass::cuts`
 
@@ -94,14 +103,26 @@ struct Recording {
                                     bool create_graph = false) const;
 };
 
+/// What a value of a model has to do with the samples of a run.
+enum class OfSamples {
+  not_known,  ///< the model has not been tried yet, or the value's samples can't be told apart
+  each,       ///< it holds something for each
+  none,       ///< it is the same whatever the samples, as positions that are added to all
+};
+
 /// A hook point that exists in a model.
 struct HookPointInfo {
   std::string name;       ///< as a user writes it
   std::string operation;  ///< what makes it: a module's type or an operator
-  bool tensor = true;     ///< false for a value that is no tensor (its parts are `:out[k]`)
+  bool tensor = true;     ///< false for a value that is not a tensor (its parts are `:out[k]`)
   at::ScalarType type = at::kFloat;
-  std::vector<std::int64_t> shape;  ///< for one sample with N first; empty when not known
-  bool can_cut = true;              ///< whether a run can go on from here: not in a branch or loop
+  /// As it is handed out for one sample, 1 first; empty when not known.
+  std::vector<std::int64_t> shape = {};
+  bool can_cut = true;  ///< whether a run can go on from here: not in a branch or loop
+  Axes axes = {};       ///< of `shape` after its first; empty while the shape is not known
+  OfSamples samples = OfSamples::not_known;
+  SamplePlace place = {};    ///< where the samples are in the network's own tensor
+  std::string refusal = {};  ///< not empty: why the value can't be handed out sample by sample
 
   /// Of the value on one sample; 0 when its shape is not known.
   double bytes() const;
@@ -137,6 +158,8 @@ class Model {
   virtual bool normalises() const = 0;
   /// Maps pixels in 0..1 to model space; the identity for a model that does not normalise.
   virtual at::Tensor normalise(const at::Tensor& pixels) const = 0;
+  /// How many samples a run may have: 1 for a network that was traced for one.
+  virtual std::int64_t most_samples() const;
   /// Runs it. Inputs are by name, N first in each. Gradients are recorded only where the pass asks.
   virtual Recording run(const NamedTensors& inputs, const Pass& pass) const = 0;
   /// Goes on from a snapshot of this model: computes what comes after the cut, nothing else. Edits,

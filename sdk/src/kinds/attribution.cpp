@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "microtome/finite.h"
+
 namespace microtome {
 
 namespace {
-constexpr std::int64_t shown_images = 12;
+constexpr std::int64_t most_shown = 12;
 }
 
 AttributionMethod::~AttributionMethod() = default;
@@ -22,10 +24,17 @@ Plan AttributionStage::plan(const PlanInputs& inputs) const {
                             "attributions are of a whole value; choose a part of it afterwards");
     }
     if (!info->tensor || !c10::isFloatingType(info->type)) {
+      inputs.problems().add(
+          common_.at.location,
+          "the value at \"" + common_.at.text() +
+              "\" is not a real number, so there is no gradient by it; name a hook "
+              "point after the embedding");
+    }
+    if (info->samples == OfSamples::none) {
       inputs.problems().add(common_.at.location,
                             "the value at \"" + common_.at.text() +
-                                "\" is no real number, so there is no gradient by it; name a hook "
-                                "point after the embedding");
+                                "\" is the same for all samples, so nothing of a sample's score "
+                                "is due to it");
     }
     values.shape = info->shape;
     if (!values.shape.empty()) values.shape[0] = -1;
@@ -71,34 +80,56 @@ ScoreFunction AttributionStage::score_function(const AttributionInput& input,
 
 ScoreFunction AttributionStage::score_function(const AttributionInput& input, const HookPoint& at,
                                                Context& context) const {
-  if (input.target != nullptr) return {input.model, input.inputs, at, *input.target};
-  return {input.model, input.inputs, at,
-          [&](const Recording& plain) { return decide(input, plain, context); }};
+  ScoreFunction score =
+      input.target != nullptr
+          ? ScoreFunction(input.model, input.inputs, at, *input.target)
+          : ScoreFunction(input.model, input.inputs, at,
+                          [&](const Recording& plain) { return decide(input, plain, context); });
+  score.name_samples(input.batch.ids);
+  return score;
 }
 
 namespace {
 
-/// An attribution of what is no number would be none either, and say nothing of where it came from.
-void demand_finite(const Chunk& chunk) {
-  for (const auto& [name, value] : chunk.inputs) {
-    if (!value.is_floating_point() || value.dim() == 0) continue;
-    const at::Tensor wrong = value.isfinite().logical_not().flatten(1).any(1);
-    if (!wrong.any().item<bool>()) continue;
-    const auto row = static_cast<std::size_t>(wrong.nonzero()[0].item<std::int64_t>());
-    throw Error("sample \"" + chunk.batch.ids.at(row) + "\": the model's input \"" + name +
-                "\" holds a NaN or an infinite value");
+/// The images of the first samples, as many as are shown.
+std::vector<at::Tensor> first_images(const Chunk& chunk, const DatasetInfo& data) {
+  std::vector<at::Tensor> images;
+  const FieldInfo* field = shown_images(data, chunk.batch, chunk.inputs);
+  if (field == nullptr) return images;
+  const at::Tensor& all = chunk.batch.fields.at(field->name);
+  for (std::int64_t row = 0; row < std::min(most_shown, all.size(0)); ++row)
+    images.push_back(all[row].clone());
+  return images;
+}
+
+/// As one tensor; those that differ in size from the first, and what comes after them, can't be in
+/// it.
+at::Tensor stacked(const std::vector<at::Tensor>& images) {
+  std::vector<at::Tensor> alike;
+  for (const at::Tensor& image : images) {
+    if (image.sizes() != images[0].sizes()) break;
+    alike.push_back(image);
   }
+  return at::stack(alike);
 }
 
 }  // namespace
 
 void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const {
-  demand_finite(chunk);
-  const Attributions result = attribute(
-      {*chunk.model, chunk.inputs, chunk.batch, &context.dataset("data"), nullptr}, context);
+  // An attribution of what is not a number would say nothing of where that came from.
+  const std::vector<std::string>& ids = chunk.batch.ids;
+  for (const auto& [name, value] : chunk.inputs)
+    demand_finite(value, ids, "the model's input \"" + name + "\"");
+  const Dataset& data = context.dataset("data");
+  const Attributions result =
+      attribute({*chunk.model, chunk.inputs, chunk.batch, &data, nullptr}, context);
+  demand_finite(result.score, ids, "the target's score");
+  demand_finite(result.values, ids, "the attribution");
+  demand_finite(result.completeness_delta, ids, "the completeness delta");
   chunk.emit("attributions", "attributions", result.values);
   chunk.emit("attributions", "score", result.score);
   state.samples += chunk.batch.size();
+  state.axes = result.axes.empty() ? chunk.model->resolve(common_.at).axes : result.axes;
   if (result.completeness_delta.defined()) {
     chunk.emit("attributions", "completeness_delta", result.completeness_delta);
     const at::Tensor size = result.completeness_delta.abs().to(at::kDouble);
@@ -106,19 +137,17 @@ void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const
     state.delta_sum += size.sum().item<double>();
     state.delta_max = std::max(state.delta_max, size.max().item<double>());
   }
-  if (chunk.index == 0) {
-    for (const FieldInfo& field : context.dataset("data").info().fields) {
-      if (!field.image || field.normalised || state.images.defined()) continue;
-      const at::Tensor& images = chunk.batch.fields.at(field.name);
-      if (images.dim() == 4) state.images = images.slice(0, 0, shown_images).clone();
-    }
-  }
+  state.images = first_images(chunk, data.info());
   for (const auto& [name, rows] : result.more) chunk.emit("attributions", name, rows);
 }
 
 void AttributionStage::merge(State& earlier, State&& later) const {
   earlier.samples += later.samples;
-  if (!earlier.images.defined()) earlier.images = later.images;
+  if (earlier.axes.empty()) earlier.axes = later.axes;
+  for (at::Tensor& image : later.images) {
+    if (static_cast<std::int64_t>(earlier.images.size()) >= most_shown) break;
+    earlier.images.push_back(std::move(image));
+  }
   earlier.deltas += later.deltas;
   earlier.delta_sum += later.delta_sum;
   earlier.delta_max = std::max(earlier.delta_max, later.delta_max);
@@ -128,6 +157,9 @@ void AttributionStage::finish(State& state, Context& context) const {
   ArtifactWriter& writer = context.output("attributions");
   writer.metadata("at", Value(common_.at.text()));
   writer.metadata("target", Value(common_.target.text()));
+  Value axes = Value::list();
+  for (const std::string& axis : state.axes) axes.push_back(axis);
+  writer.metadata("axes", axes);
   writer.metadata("space", Value(common_.at.module == "pixels" ? "pixel" : "model"));
   if (state.deltas > 0) {
     const std::string unit = "score";
@@ -157,8 +189,9 @@ void AttributionStage::finish(State& state, Context& context) const {
            "Sum over channels of what each place adds to the score; blue takes away, red adds.",
            {"attributions"},
            Value()};
-  if (state.images.defined()) {
-    writer.tensor("images", state.images);
+  map.options.set("axes", std::move(axes));
+  if (!state.images.empty()) {
+    writer.tensor("images", stacked(state.images));
     map.options.set("images", "images");
   }
   writer.view(std::move(map));

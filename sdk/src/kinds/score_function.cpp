@@ -7,6 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "microtome/finite.h"
+
 namespace microtome {
 namespace {
 
@@ -45,6 +47,7 @@ ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, con
         if (cuts_here) pass.cuts.push_back({at});
         const Recording plain = model.run(inputs, pass);
         value_ = plain.captured[0];
+        axes_ = plain.axes[0];
         if (cuts_here) snapshot_ = plain.snapshots[0];
         TargetScore target = decide(plain);
         if (needs_outputs && target.capture().empty()) clean_scores_ = target.score(plain).detach();
@@ -68,14 +71,31 @@ at::Tensor ScoreFunction::score(const Recording& recording, const at::Tensor& sa
   return (samples.defined() ? target_.rows(samples) : target_).score(recording, 1, offset);
 }
 
-at::Tensor ScoreFunction::clean_scores() const {
-  return clean_scores_.defined() ? clean_scores_ : scores(value_);
+void ScoreFunction::demand_finite(const at::Tensor& rows, const at::Tensor& samples,
+                                  const std::string& what) const {
+  if (!first_not_finite(rows)) return;
+  std::vector<std::string> ids;
+  for (std::int64_t row = 0; row < rows.size(0); ++row) {
+    const std::int64_t sample = samples.defined() ? samples[row].item<std::int64_t>() : row;
+    const auto place = static_cast<std::size_t>(sample);
+    ids.push_back(place < ids_.size() ? ids_[place] : "row " + std::to_string(sample));
+  }
+  microtome::demand_finite(rows, ids, what);
 }
 
-at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples) const {
+at::Tensor ScoreFunction::clean_scores() const {
+  if (!clean_scores_.defined()) return scores(value_, {}, "the sample itself");
+  demand_finite(clean_scores_, {}, "the target's score");
+  return clean_scores_;
+}
+
+at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples,
+                                 const std::string& of) const {
   Pass pass;
   pass.capture = target_.capture();
-  return score(run(points, std::move(pass), samples), samples).detach();
+  at::Tensor found = score(run(points, std::move(pass), samples), samples).detach();
+  demand_finite(found, samples, "the score of " + of);
+  return found;
 }
 
 ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const at::Tensor& samples,
@@ -86,7 +106,12 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
   pass.rules = rules;
   const Recording recording = run(points, std::move(pass), samples);
   const at::Tensor scores = score(recording, samples);
-  return {scores.detach(), recording.gradients(scores)[0]};
+  Gradient found{scores.detach(), recording.gradients(scores)[0]};
+  demand_finite(found.scores, samples, "the score at a point where the gradient is taken");
+  demand_finite(found.values, samples,
+                "the gradient by the value at \"" + at_.text() + "\"" +
+                    (rules.empty() ? "" : ", by the method's rules,"));
+  return found;
 }
 
 ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
@@ -110,6 +135,7 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
     for (const auto& [name, output] : recording.outputs) cut.outputs.set(name, leaf_of(output));
   } else {
     cut.captured.push_back(leaf_of(recording.captured.at(0)));
+    cut.axes = recording.axes;
   }
   const at::Tensor scores = score(cut, samples);
   const std::vector<at::Tensor> shares =
@@ -119,7 +145,10 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
     if (shares[i].defined() && ends[i].requires_grad())
       objective = objective + (ends[i] * (shares[i] * leaves[i]).detach()).sum();
   }
-  return {scores.detach(), recording.gradients(objective)[0]};
+  Gradient found{scores.detach(), recording.gradients(objective)[0]};
+  demand_finite(found.scores, samples, "the target's score");
+  demand_finite(found.values, samples, "the relevance at \"" + at_.text() + "\"");
+  return found;
 }
 
 at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tensor& end,
@@ -131,6 +160,9 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
       target_.capture().empty() ? model_->affine_prefix(at_) : std::nullopt;
   const at::Tensor sum = sum_of_gradients(prefix.value_or(at_), start, end, nodes, samples, check);
   if (!sum.defined()) return at::zeros(start.sizes(), start.options().dtype(at::kDouble));
+  demand_finite(sum, samples,
+                "the sum of gradients along the path by the value at \"" +
+                    prefix.value_or(at_).text() + "\"");
   if (!prefix) return sum.contiguous();
   // The derivative of the prefix is the same everywhere.
   Pass through;
@@ -161,8 +193,9 @@ at::Tensor ScoreFunction::sum_of_gradients(const HookPoint& by, const at::Tensor
   std::copy_if(nodes.begin(), nodes.end(), std::back_inserter(used),
                [](const QuadratureNode& node) { return node.weight != 0; });
   const std::int64_t rows = start.size(0), all = static_cast<std::int64_t>(used.size());
-  const std::int64_t at_once = std::clamp<std::int64_t>(
-      rows_at_once / std::max<std::int64_t>(rows, 1), 1, std::max<std::int64_t>(all, 1));
+  const std::int64_t most = std::min(rows_at_once, model_->most_samples());
+  const std::int64_t at_once = std::clamp<std::int64_t>(most / std::max<std::int64_t>(rows, 1), 1,
+                                                        std::max<std::int64_t>(all, 1));
   for (std::int64_t first = 0; first < all; first += at_once) {
     check();
     const std::int64_t count = std::min(at_once, all - first);

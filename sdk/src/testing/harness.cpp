@@ -4,9 +4,24 @@
 
 namespace microtome::testing {
 
+namespace {
+
+/// What the steps' values are taken for.
+Axes axes_of_steps(std::int64_t rank) {
+  if (rank == 2) return {"c"};
+  if (rank == 3) return {"token", "c"};
+  if (rank == 4) return {"c", "y", "x"};
+  return Axes(static_cast<std::size_t>(std::max<std::int64_t>(rank - 1, 0)));
+}
+
+}  // namespace
+
 StepModel::StepModel(at::Tensor example, std::vector<Step> steps) : steps_(std::move(steps)) {
   const auto describe = [](const std::string& name, const at::Tensor& value) {
-    return HookPointInfo{name, "step", true, value.scalar_type(), value.sizes().vec()};
+    HookPointInfo info{name, "step", true, value.scalar_type(), value.sizes().vec()};
+    info.axes = axes_of_steps(value.dim());
+    info.samples = OfSamples::each;
+    return info;
   };
   hooks_.push_back(describe("input", example));
   inputs_.push_back({"input", example.scalar_type(), example.sizes().slice(1).vec()});
@@ -72,6 +87,7 @@ Recording StepModel::resume(const Snapshot& from, const Pass& pass) const {
 Recording StepModel::run_from(const std::string& start, at::Tensor value, const Pass& pass) const {
   Recording recording;
   recording.captured.resize(pass.capture.size());
+  recording.axes.resize(pass.capture.size());
   recording.differentiated.resize(pass.differentiate.size());
   recording.snapshots.resize(pass.cuts.size());
   const bool record = pass.record_gradients || !pass.differentiate.empty();
@@ -79,10 +95,11 @@ Recording StepModel::run_from(const std::string& start, at::Tensor value, const 
   const auto visit = [&](const std::string& name, at::Tensor value) {
     for (const Edit& edit : pass.edits) {
       if (step_of(edit.at) == name) {
-        value = assign(value, edit.at.selector,
+        const Axes axes = axes_of_steps(value.dim());
+        value = assign(value, edit.at.selector, axes,
                        edit.value.defined()
                            ? edit.value
-                           : edit.apply(select(value, edit.at.selector, pass.directions)));
+                           : edit.apply(select(value, edit.at.selector, axes, pass.directions)));
       }
     }
     for (std::size_t i = 0; i < pass.differentiate.size(); ++i) {
@@ -92,7 +109,9 @@ Recording StepModel::run_from(const std::string& start, at::Tensor value, const 
     }
     for (std::size_t i = 0; i < pass.capture.size(); ++i) {
       if (step_of(pass.capture[i]) == name) {
-        recording.captured[i] = select(value, pass.capture[i].selector, pass.directions);
+        const Axes axes = axes_of_steps(value.dim());
+        recording.captured[i] = select(value, pass.capture[i].selector, axes, pass.directions);
+        recording.axes[i] = remaining_axes(axes, pass.capture[i].selector);
       }
     }
     for (std::size_t i = 0; i < pass.cuts.size(); ++i) {
@@ -139,7 +158,7 @@ void MemoryDataset::mark_image(const std::string& field) {
 
 Batch MemoryDataset::load(const std::vector<std::int64_t>& positions) const {
   Batch batch;
-  batch.first = positions.empty() ? 0 : positions.front();
+  batch.positions = positions;
   for (const std::int64_t position : positions) {
     batch.ids.push_back(all_.ids.at(static_cast<std::size_t>(position)));
   }
@@ -172,7 +191,10 @@ class MemoryWriter final : public ArtifactWriter {
   void append_ids(const std::vector<std::string>& ids) override {
     output.ids.insert(output.ids.end(), ids.begin(), ids.end());
   }
-  void metric(Metric metric) override { output.metrics.push_back(std::move(metric)); }
+  void metric(Metric metric) override {
+    metric.demand_finite();
+    output.metrics.push_back(std::move(metric));
+  }
   void view(View view) override { output.views.push_back(std::move(view)); }
   void metadata(const std::string& key, Value value) override {
     output.metadata.set(key, std::move(value));
@@ -319,15 +341,10 @@ class MemoryContext final : public Context {
 void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
   const Dataset& data = context.dataset(plan.read->data);
   std::unique_ptr<StageState> total = stage.begin(context);
-  for (std::int64_t first = 0, index = 0; first < data.info().size;
-       first += context.chunk_size(), ++index) {
-    std::vector<std::int64_t> positions;
-    for (std::int64_t i = first; i < std::min(first + context.chunk_size(), data.info().size);
-         ++i) {
-      positions.push_back(i);
-    }
+  std::int64_t index = 0;
+  for (const auto& positions : chunks_of(data.info().size, context.chunk_size())) {
     Chunk chunk;
-    chunk.index = index;
+    chunk.index = index++;
     chunk.batch = data.load(positions);
     if (!plan.read->model.empty()) {
       chunk.model = &context.model(plan.read->model);

@@ -305,11 +305,13 @@ TEST(ImageFolders, BadSamplesFailOrAreSkipped) {
   }
   params.on_bad_sample = host::ImageFolderParams::OnBadSample::skip;
   const auto lenient = host::open_image_folder("d", params, world.path());
-  std::vector<std::pair<std::string, std::string>> skipped;
-  const Batch batch = host::load_batch(*lenient, {3, 4, 5}, &skipped);
+  ASSERT_EQ(lenient->info().size, 5);
+  const Batch batch = lenient->load({3, 4});
   EXPECT_EQ(batch.ids, (std::vector<std::string>{"red/1000.png", "red/1002.png"}));
-  ASSERT_EQ(skipped.size(), 1U);
-  EXPECT_EQ(skipped[0].first, "red/1001.png");
+  EXPECT_EQ(batch.positions, (std::vector<std::int64_t>{3, 4}));
+  ASSERT_EQ(lenient->info().skipped.size(), 1U);
+  EXPECT_EQ(lenient->info().skipped[0].id, "red/1001.png");
+  EXPECT_THAT(lenient->info().skipped[0].why, HasSubstr("1001.png"));
 }
 
 }  // namespace

@@ -66,11 +66,11 @@ TEST(PluginLoader, RefusesALibraryWithoutDescriptor) {
 
 TEST(PluginLoader, RefusesOtherVersionsOfTheSdk) {
   EXPECT_THAT(refusal_in_listing("newer_major"),
-              AllOf(HasSubstr("built with SDK 2.0"), HasSubstr("newer than this host's SDK 1.0")));
+              AllOf(HasSubstr("built with SDK 3.0"), HasSubstr("newer than this host's SDK 2.0")));
   EXPECT_THAT(refusal_in_listing("older_major"),
-              AllOf(HasSubstr("built with SDK 0.0"), HasSubstr("older than this host's SDK 1.0")));
+              AllOf(HasSubstr("built with SDK 1.0"), HasSubstr("older than this host's SDK 2.0")));
   EXPECT_THAT(refusal_in_listing("newer_minor"),
-              AllOf(HasSubstr("built with SDK 1.1"), HasSubstr("this host has SDK 1.0")));
+              AllOf(HasSubstr("built with SDK 2.1"), HasSubstr("this host has SDK 2.0")));
 }
 
 TEST(PluginLoader, RefusesAnotherLibTorchBeforeLoading) {

@@ -73,7 +73,7 @@ TEST(AffinePrefix, IntegralsAlongALineAreThoseOfPlainRuns) {
   const auto model = shared_model(smooth_net());
   const at::Tensor end = at::randn({3, 3, 5, 5}), start = at::randn({3, 3, 5, 5});
   const NamedTensors inputs = named_inputs(*model, {end});
-  const Batch batch{0, {"a", "b", "c"}, {}};
+  const Batch batch{{0, 1, 2}, {"a", "b", "c"}, {}};
   const std::vector<QuadratureNode> nodes = {{0, 0.25}, {0.3, 0.5}, {1, 0.25}};
   const auto integral = [&](bool affine_prefix, const at::Tensor& rows) {
     const auto planned = sharing(model, affine_prefix);
@@ -110,7 +110,7 @@ TEST(AffinePrefix, RectifiersDecideAsInPlainRuns) {
     const auto planned = sharing(model, affine_prefix);
     const ScoreFunction score(
         *planned, inputs, parse_hook_point("input"), [&](const Recording& plain) {
-          return TargetScore(parse_target("class(2)"), plain, Batch{0, {"a", "b"}, {}});
+          return TargetScore(parse_target("class(2)"), plain, Batch{{0, 1}, {"a", "b"}, {}});
         });
     return score.line_integral(at::zeros_like(end), end, nodes, {}, [] {});
   };
@@ -122,7 +122,7 @@ TEST(AffinePrefix, ATargetBeforeItsEndRunsPlainly) {
   const auto planned = sharing(shared_model(smooth_net()), true);
   const at::Tensor end = at::randn({2, 3, 5, 5});
   const NamedTensors inputs = named_inputs(*planned, {end});
-  const Batch batch{0, {"a", "b"}, {}};
+  const Batch batch{{0, 1}, {"a", "b"}, {}};
   const ScoreFunction score(
       *planned, inputs, parse_hook_point("input"), [&](const Recording& plain) {
         return TargetScore(parse_target("unit(conv1[c=1,y=2,x=2])"), plain, batch);

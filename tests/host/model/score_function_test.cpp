@@ -22,7 +22,8 @@ struct Scored {
   NamedTensors inputs;
   ScoreFunction at(const char* hook) const {
     return {*model, inputs, parse_hook_point(hook), [](const Recording& plain) {
-              return TargetScore(parse_target("class(1)"), plain, Batch{0, {"a", "b", "c"}, {}});
+              return TargetScore(parse_target("class(1)"), plain,
+                                 Batch{{0, 1, 2}, {"a", "b", "c"}, {}});
             }};
   }
 };
@@ -53,7 +54,7 @@ TEST(ScoreFunction, CleanScoresAreThoseOfItsValue) {
   const ScoreFunction unit(*scored.model, scored.inputs, parse_hook_point("input"),
                            [](const Recording& plain) {
                              return TargetScore(parse_target("unit(bn1[c=2,y=1,x=3])"), plain,
-                                                Batch{0, {"a", "b", "c"}, {}});
+                                                Batch{{0, 1, 2}, {"a", "b", "c"}, {}});
                            });
   EXPECT_TRUE(unit.clean_scores().equal(unit.scores(unit.value())));
 }

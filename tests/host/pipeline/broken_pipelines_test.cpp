@@ -5,6 +5,7 @@
 #include "host/pipeline/checker.h"
 #include "host/pipeline/yaml_reader.h"
 #include "tests/host/pipeline/broken_pipelines.h"
+#include "tests/support/array_files.h"
 #include "tests/support/small_world.h"
 #include "tests/support/temporary_folder.h"
 
@@ -22,7 +23,12 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 class BrokenPipelines : public ::testing::TestWithParam<BrokenPipeline> {
  protected:
   // Links of fixed length, so that columns do not depend on where a temporary folder is.
-  static void SetUpTestSuite() { world = std::make_unique<SmallWorld>(); }
+  static void SetUpTestSuite() {
+    world = std::make_unique<SmallWorld>();
+    const at::Tensor rows = at::rand({4, 3, 8, 8}, at::kDouble);
+    world->write("rows.npy", npy_file("'<f8'", "(4, 3, 8, 8)", bytes_of(rows)));
+    world->write("objects.npy", npy_file("'|O'", "(4,)", std::string(32, '.')));
+  }
   static void TearDownTestSuite() { world.reset(); }
   static std::unique_ptr<SmallWorld> world;
 };

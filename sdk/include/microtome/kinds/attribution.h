@@ -17,6 +17,7 @@ struct Attributions {
   at::Tensor completeness_delta;  ///< sum of attributions minus score difference, [N]; undefined
                                   ///< for methods without completeness
   std::vector<std::pair<std::string, at::Tensor>> more;  ///< further tensors, N first
+  Axes axes;  ///< of `values` after N; empty: those of the value at the hook point
 };
 
 /// What a batch of samples brings to a method.
@@ -53,7 +54,9 @@ struct AttributionTotals {
   std::int64_t samples = 0;
   double delta_sum = 0, delta_max = 0;
   std::int64_t deltas = 0;
-  at::Tensor images;  ///< of the first samples, in 0..1, to look at; undefined without images
+  /// Of the first samples, C x H x W in 0..1, to look at; none where the data are no images.
+  std::vector<at::Tensor> images;
+  Axes axes;  ///< of the attributions after N
 };
 
 /// Base of the attribution stages: the author writes `attribute`, the base does ports, loop,

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "microtome/model.h"
@@ -37,8 +39,13 @@ class ScoreFunction {
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const TargetScore& target);
 
+  /// Ids of the N samples, for errors; without them a sample is named by its row.
+  void name_samples(std::vector<std::string> ids) { ids_ = std::move(ids); }
+
   /// The value at the hook point on the samples themselves, N x ...
   const at::Tensor& value() const { return value_; }
+  /// What its dimensions after N are.
+  const Axes& axes() const { return axes_; }
   const TargetScore& target() const { return target_; }
   const HookPoint& at() const { return at_; }
 
@@ -52,14 +59,17 @@ class ScoreFunction {
   /// Scores [N] of the samples themselves, those of `scores(value())`; from the first run where it
   /// went as far as the target.
   at::Tensor clean_scores() const;
-  /// Scores [M], without a graph.
-  at::Tensor scores(const at::Tensor& points, const at::Tensor& samples = {}) const;
+  /// Scores [M], without a graph. Throws `Error` that names the sample when one is not finite;
+  /// `of` says in it what the points are.
+  at::Tensor scores(const at::Tensor& points, const at::Tensor& samples = {},
+                    const std::string& of = "the changed sample") const;
 
   struct Gradient {
     at::Tensor scores;  ///< [M]
     at::Tensor values;  ///< of each score by its own point, like the points
   };
-  /// Scores and their gradients, by `rules` where given.
+  /// Scores and their gradients, by `rules` where given. Throws `Error` that names the sample when
+  /// a number is not finite.
   Gradient gradient(const at::Tensor& points, const at::Tensor& samples = {},
                     const BackwardRules& rules = {}) const;
 
@@ -72,12 +82,16 @@ class ScoreFunction {
   /// Sum over `nodes` of weight times the gradient at start + position (end - start), float64, M x
   /// ... The ends have M rows; of few rows several nodes go through the model at once.
   /// `check` is called before each pass and may throw. Where the model has an affine prefix
-  /// (`Model::affine_prefix`), the sum is formed behind it and taken back through it once.
+  /// (`Model::affine_prefix`), the sum is formed behind it and taken back through it once. Throws
+  /// `Error` that names the sample when a gradient is not finite.
   at::Tensor line_integral(const at::Tensor& start, const at::Tensor& end,
                            const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
                            const std::function<void()>& check) const;
 
  private:
+  /// Throws `Error` where `rows`, of the `samples`, are not all finite.
+  void demand_finite(const at::Tensor& rows, const at::Tensor& samples,
+                     const std::string& what) const;
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide, bool needs_outputs);
   /// `line_integral` of the gradients by the value at `by`, in the order in memory that they are
@@ -89,8 +103,10 @@ class ScoreFunction {
   const NamedTensors* inputs_;
   HookPoint at_;
   at::Tensor value_;
+  Axes axes_;
   std::shared_ptr<const Snapshot> snapshot_;  ///< at the hook point; none at an input
   at::Tensor clean_scores_;                   ///< undefined when the first run did not give them
+  std::vector<std::string> ids_;
   TargetScore target_;
 };
 

@@ -94,6 +94,14 @@ std::vector<BrokenPipeline> inputs() {
        13,
        12,
        {}},
+      {"BindToTwoWays",
+       "microtome: 1\nname: a\nmodels:\n  net: {source: torchscript, path: $MODEL}\ndatasets:\n  "
+       "test: {source: tensors, fields: {a: rows.npy, b: rows.npy}}\nstages:\n  a: {uses: "
+       "evaluate, inputs: {model: net, data: test}}\n",
+       "it is not clear which fields of the dataset \"test\" feed the model's input x (float32)",
+       8,
+       3,
+       {}},
       {"BindToNoField",
        with_stages(
            "  a:\n    uses: evaluate\n    inputs: {model: net, data: test}\n    bind: {x: imag}\n"),

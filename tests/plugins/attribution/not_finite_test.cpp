@@ -1,0 +1,89 @@
+// Attributions of what is not finite are refused with the sample and the step; pictures are of the
+// samples that they stand beside.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "gradient/plain_gradient.h"
+#include "layers/conductance.h"
+#include "metrics/max_sensitivity.h"
+#include "paths/expected_gradients.h"
+#include "paths/integrated_gradients.h"
+#include "perturbation/shapley.h"
+#include "tests/plugins/attribution/on_network.h"
+
+namespace microtome::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+constexpr const char* first_class = R"j({"target": "class(0)"})j";
+
+TEST(NotFinite, TheBaselinesScoreIsNamed) {
+  // log of 0 at the baseline of zeros.
+  const auto network = scripted("def forward(self, x):\n  return torch.log(torch.abs(x))\n");
+  const at::Tensor x = at::tensor({1.0F, 2.0F, 3.0F}).view({3, 1});
+  const auto refused = ThrowsMessage<Error>(
+      AllOf(HasSubstr("sample \"s0\""), HasSubstr("score of the baseline is infinite")));
+  EXPECT_THAT([&] { attribute<attribution::IntegratedGradients>(network, first_class, x); },
+              refused);
+  EXPECT_THAT(
+      [&] {
+        attribute<attribution::KernelShap>(
+            network, R"j({"target": "class(0)", "features": "unit", "coalitions": 4})j", x);
+      },
+      ThrowsMessage<Error>(AllOf(HasSubstr("sample \"s0\""), HasSubstr("infinite"))));
+}
+
+TEST(NotFinite, TheSampleIsNotTheFirstOfTheBatch) {
+  const auto network = scripted("def forward(self, x):\n  return torch.sqrt(torch.relu(x))\n");
+  const at::Tensor x = at::tensor({1.0F, 2.0F, 0.0F, 3.0F}).view({4, 1});
+  EXPECT_THAT([&] { attribute<attribution::Saliency>(network, first_class, x); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("sample \"s2\""), HasSubstr("gradient"))));
+}
+
+TEST(NotFinite, TheScoreOfTheSampleIsNamed) {
+  const auto network = scripted("def forward(self, x):\n  return torch.log(x)\n");
+  const at::Tensor x = at::tensor({1.0F, -2.0F, 3.0F}).view({3, 1});
+  EXPECT_THAT([&] { attribute<attribution::Saliency>(network, first_class, x); },
+              ThrowsMessage<Error>(
+                  AllOf(HasSubstr("sample \"s1\""), HasSubstr("score"), HasSubstr("NaN"))));
+}
+
+/// A network that takes the mean of each channel.
+torch::jit::Module channel_means() {
+  return scripted("def forward(self, x):\n  return x.mean([2, 3])\n");
+}
+
+Output saliency_of(const NamedTensors& fields, const std::string& image, std::int64_t chunk) {
+  const std::int64_t count = fields.begin()->second.size(0);
+  auto data = std::make_shared<MemoryDataset>(sample_names(count), fields);
+  data->mark_image(image);
+  return Harness()
+      .model("model", shared_model(channel_means()))
+      .dataset("data", data)
+      .chunk_size(chunk)
+      .run(*make<attribution::Saliency>(first_class))
+      .at("attributions");
+}
+
+TEST(Pictures, EachShownSampleHasItsImageWhateverTheChunk) {
+  at::manual_seed(1);
+  for (const std::int64_t count : {1, 5, 12, 20}) {
+    const at::Tensor x = at::rand({count, 3, 6, 6});
+    for (const std::int64_t chunk : {1, 3, 8, 32}) {
+      const Output output = saliency_of({{"x", x}}, "x", chunk);
+      // The report shows twelve at most.
+      const at::Tensor expected = x.slice(0, 0, 12);
+      ASSERT_EQ(output.tensors.at("images").sizes(), expected.sizes()) << count << " " << chunk;
+      EXPECT_TRUE(output.tensors.at("images").equal(expected)) << count << " " << chunk;
+      EXPECT_EQ(output.views.at(0).options.at("images"), Value("images"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace microtome::testing
