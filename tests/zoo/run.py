@@ -28,7 +28,7 @@ try:
     import torchvision  # noqa: F401
 except ImportError as missing:
     print(f"the zoo needs Python with torch and torchvision: {missing}")
-    sys.exit(1 if os.environ.get("MICROTOME_ZOO") == "required" else SKIPPED)
+    sys.exit(1 if os.environ.get("MICROTOME_PYTORCH") == "required" else SKIPPED)
 
 import table  # noqa: E402
 import zoo  # noqa: E402
