@@ -56,6 +56,8 @@ class BatchLayout {
   double peak_bytes(const Slice& slice, bool record) const;
 
  private:
+  /// False when the network fails on these three samples or on fewer of them.
+  bool compares(const std::vector<at::Tensor>& three);
   void compare(const std::vector<at::Tensor>& three, bool may_fail);
   /// From the shapes on these samples alone; false when the network fails on them.
   bool learn_alone(const std::vector<at::Tensor>& inputs);

@@ -275,11 +275,19 @@ std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {
   const std::vector<at::Tensor> examples = example_inputs(trial_rows);
   if (examples.empty()) return std::nullopt;
   const BatchLayout& layout = *trial(examples).layout;
+  if (layout.is_partial()) return std::nullopt;
   std::vector<ValueId> given;
   for (const ProgramPort& input : program_.inputs) given.push_back(input.value);
   std::vector<std::vector<ValueId>> live;
   const PreparedPass prepared = prepare(pass, given, nullptr, nullptr, live);
   return layout.peak_bytes(*prepared.slice, prepared.record);
+}
+
+std::string ProgramModel::failure() const {
+  const std::vector<at::Tensor> examples = example_inputs(trial_rows);
+  if (examples.empty()) return {};
+  const BatchLayout& layout = *trial(examples).layout;
+  return layout.is_partial() ? layout.failure() : std::string();
 }
 
 void ProgramModel::learn_shapes(const std::vector<at::Tensor>& examples) const {

@@ -41,6 +41,7 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   at::Tensor normalise(const at::Tensor& pixels) const override;
   Recording run(const NamedTensors& inputs, const Pass& pass) const override;
   Recording resume(const Snapshot& from, const Pass& pass) const override;
+  bool is_computed_from(const HookPoint& later, const HookPoint& from) const override;
   std::optional<HookPoint> affine_prefix(const HookPoint& from) const override;
   NamedTensors parameters() const override;
   std::shared_ptr<const Model> with_parameters(const NamedTensors& values) const override;
@@ -55,6 +56,9 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   /// Bytes that a pass holds at its peak for each sample; nothing when there are no example inputs.
   /// Runs the network on a few samples the first time.
   std::optional<double> bytes_per_sample(const Pass& pass) const;
+
+  /// How the network fails on its example inputs; empty where it does not, or where there are none.
+  std::string failure() const;
 
   /// Samples to try the network on, one tensor for each of the program's inputs with `rows` rows
   /// that differ from one another, of the inputs' types: real samples where the model was given
@@ -116,6 +120,9 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   at::ScalarType type_handed_out(at::ScalarType type) const;
   HookPointInfo info_of(const HookSite& site, std::string name) const;
   ValueId value_of(const HookPoint& hook) const;
+  /// The value at the site, or what the branch or loop around it makes; negative for one that is
+  /// gone.
+  ValueId outermost(const HookSite& site) const;
   void learn_default_shapes() const;
   /// What trial runs told, on inputs of one shape.
   struct Trial {

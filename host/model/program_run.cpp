@@ -55,6 +55,19 @@ ValueId ProgramModel::value_of(const HookPoint& hook) const {
   return site(hook, execution).value;
 }
 
+ValueId ProgramModel::outermost(const HookSite& site) const {
+  if (site.value < 0 || index_.is_outermost(site.value)) return site.value;
+  const auto& made = program_.body.nodes[static_cast<std::size_t>(index_.producer(site.value))];
+  return made.outputs.empty() ? site.value : made.outputs[0];
+}
+
+bool ProgramModel::is_computed_from(const HookPoint& later, const HookPoint& from) const {
+  int execution = 0;
+  const ValueId cut = outermost(site(from, execution)), value = outermost(site(later, execution));
+  if (cut < 0 || value < 0) return false;
+  return index_.computed_from({cut})[static_cast<std::size_t>(value)] != 0;
+}
+
 std::shared_ptr<const Slice> ProgramModel::slice(SliceRequest request) const {
   // Equal requests have equal keys; lists end with a value that no value has.
   c10::SmallVector<ValueId, 64> key{request.to_the_end ? 1 : 0};
@@ -105,17 +118,9 @@ PreparedPass ProgramModel::prepare(const Pass& pass, const std::vector<ValueId>&
   const auto action_of = [&](const HookPoint& hook) -> ValueActions& {
     int execution = 0;
     const HookSite& found = site(hook, execution);
-    if (cut != nullptr && found.value >= 0) {
-      // Inside of a branch or loop it is after the cut when that is.
-      ValueId outer = found.value;
-      if (!index_.is_outermost(outer)) {
-        const auto& made = program_.body.nodes[static_cast<std::size_t>(index_.producer(outer))];
-        if (!made.outputs.empty()) outer = made.outputs[0];
-      }
-      if (after[static_cast<std::size_t>(outer)] == 0)
-        throw Error("\"" + hook.text() +
-                    "\" is not computed from the cut; use it in the run before");
-    }
+    if (cut != nullptr && found.value >= 0 &&
+        after[static_cast<std::size_t>(outermost(found))] == 0)
+      throw Error("\"" + hook.text() + "\" is not computed from the cut; use it in the run before");
     ValueActions& action = action_at(found.value, execution);
     if (trial != nullptr) {
       action.view = view_of(found.value, *trial);

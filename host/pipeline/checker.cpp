@@ -448,20 +448,18 @@ class Checker {
       stage.chunk = chunk_within(stage, port, *model, runtime);
   }
 
-  /// LibTorch lacks operators in half precision here and there, by version and device: the estimate
-  /// of memory runs the model on a few samples and finds that.
+  /// LibTorch lacks operators in half precision here and there, by version and device: a run on a
+  /// few samples finds that.
   void check_precision(std::size_t i, const ProgramModel& model) {
     const at::ScalarType precision = model.plan_report().precision;
     if (precision == at::kFloat) return;
-    try {
-      static_cast<void>(model.bytes_per_sample({}));
-    } catch (const Error& error) {
-      const std::string name = precision == at::kHalf ? "float16" : "bfloat16";
-      problems_.add(node(i).location,
-                    "runtime: {precision: " + name + "}: the model \"" + model.name() +
-                        "\" can't be computed in " + name + " here: " + error.what() + "; take " +
-                        (precision == at::kHalf ? "bfloat16 or " : "") + "float32");
-    }
+    const std::string failure = model.failure();
+    if (failure.empty()) return;
+    const std::string name = precision == at::kHalf ? "float16" : "bfloat16";
+    problems_.add(node(i).location, "runtime: {precision: " + name + "}: the model \"" +
+                                        model.name() + "\" can't be computed in " + name +
+                                        " here: " + failure + "; take " +
+                                        (precision == at::kHalf ? "bfloat16 or " : "") + "float32");
   }
 
   /// Decides which field feeds which input of each model.

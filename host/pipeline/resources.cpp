@@ -284,7 +284,12 @@ class Opener {
     }
     opening_.insert(declaration.name);
     std::shared_ptr<HostDataset> made;
-    guard(declaration, [&] { made = make_dataset(declaration); });
+    guard(declaration, [&] {
+      made = make_dataset(declaration);
+      if (made && made->info().size == 0)
+        throw Error("the dataset \"" + declaration.name + "\" has no samples" +
+                    (made->info().skipped.empty() ? "" : ": " + skipped_text(made->info())));
+    });
     opening_.erase(declaration.name);
     if (made) resources_.datasets[declaration.name] = made;
     return made;

@@ -117,6 +117,12 @@ at::Tensor TargetScore::score(const Recording& recording, std::int64_t repeats,
     return product.dim() == 1 ? product : product.flatten(1).sum(1);
   }
   at::Tensor scores = class_scores(target_, recording);
+  const bool needs_probabilities =
+      target_.what == Target::What::loss || target_.what == Target::What::kl ||
+      target_.on == Target::On::log_prob || target_.on == Target::On::prob;
+  if (needs_probabilities && !scores.is_floating_point())
+    throw Error(target_.location,
+                "the model's output is of whole numbers, which no probabilities are made from");
   if (target_.what == Target::What::loss) return -pick(scores.log_softmax(1), first_, repeats);
   if (target_.what == Target::What::kl) {
     const at::Tensor reference =

@@ -340,7 +340,7 @@ TEST(Program, ExitStatusesAndMessages) {
        world.write_pipeline("  a: {uses: pixel_sum_0000, inputs: {data: test}}\n").string()},
       world.path());
   EXPECT_EQ(refused.status, 3) << refused.errors;
-  EXPECT_THAT(refused.errors, HasSubstr("built with SDK 2.0"));
+  EXPECT_THAT(refused.errors, HasSubstr("built with SDK 3.0"));
   EXPECT_EQ(run_program({"--help"}, world.path()).status, 0);
 }
 

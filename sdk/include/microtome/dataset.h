@@ -30,7 +30,7 @@ struct DatasetInfo {
   std::string name;
   std::int64_t size = 0;  ///< without the skipped: every position below it can be loaded
   std::vector<FieldInfo> fields;
-  std::vector<SkippedSample> skipped;
+  std::vector<SkippedSample> skipped = {};
 
   const FieldInfo* find(const std::string& field) const;
   /// The first field of images that are all of one size; nullptr when there is none.

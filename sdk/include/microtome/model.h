@@ -165,6 +165,9 @@ class Model {
   /// Goes on from a snapshot of this model: computes what comes after the cut, nothing else. Edits,
   /// captures and derivatives are at the cut or after it. `Error` otherwise.
   virtual Recording resume(const Snapshot& from, const Pass& pass) const = 0;
+  /// Whether the value at `later` is computed from the one at `from`. Where it is not, nothing that
+  /// is done at `from` changes it, and a run that goes on from there can't capture it.
+  virtual bool is_computed_from(const HookPoint& later, const HookPoint& from) const = 0;
   /// The last hook point whose value is an affine function of the value at `from` and through which
   /// alone all that comes later depends on it (behind a first convolution and its batch norm, say):
   /// a straight line at `from` is a straight line there, and gradients by it become gradients by

@@ -12,10 +12,19 @@
 namespace microtome {
 namespace {
 
+/// Integers and truth values have no gradient; zeros would say that nothing matters.
+void demand_gradient(const at::Tensor& scores) {
+  if (!scores.is_floating_point() && !scores.is_complex())
+    throw Error(
+        "the target is a value of whole numbers, through which no gradient flows; take a target of "
+        "real numbers (what these were made from), or a method that changes the input");
+}
+
 /// The gradient by the first value of the pass, in the order in memory that it was computed in:
 /// `Recording::gradients` puts it in rows, which costs as much as a layer.
 at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& scores) {
   const at::Tensor& value = recording.differentiated.at(0);
+  demand_gradient(scores);
   if (!scores.requires_grad()) return at::zeros_like(value);
   const at::Tensor found =
       torch::autograd::grad({scores.sum()}, {value}, {}, false, false, /*allow_unused=*/true)[0];
@@ -50,6 +59,12 @@ ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, con
         axes_ = plain.axes[0];
         if (cuts_here) snapshot_ = plain.snapshots[0];
         TargetScore target = decide(plain);
+        // Nothing that is done here changes such a score; only a whole run can tell what it is.
+        const auto is_elsewhere = [&](const HookPoint& hook) {
+          return !model.is_computed_from(hook, at);
+        };
+        const std::vector<HookPoint> captured = target.capture();
+        if (std::any_of(captured.begin(), captured.end(), is_elsewhere)) snapshot_ = nullptr;
         if (needs_outputs && target.capture().empty()) clean_scores_ = target.score(plain).detach();
         return target;
       }()) {}
@@ -106,6 +121,7 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
   pass.rules = rules;
   const Recording recording = run(points, std::move(pass), samples);
   const at::Tensor scores = score(recording, samples);
+  demand_gradient(scores);
   Gradient found{scores.detach(), recording.gradients(scores)[0]};
   demand_finite(found.scores, samples, "the score at a point where the gradient is taken");
   demand_finite(found.values, samples,
@@ -138,6 +154,7 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
     cut.axes = recording.axes;
   }
   const at::Tensor scores = score(cut, samples);
+  demand_gradient(scores);
   const std::vector<at::Tensor> shares =
       torch::autograd::grad({scores.sum()}, leaves, {}, false, false, /*allow_unused=*/true);
   at::Tensor objective = at::zeros({}, scores.options());

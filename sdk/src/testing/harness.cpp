@@ -84,6 +84,15 @@ Recording StepModel::resume(const Snapshot& from, const Pass& pass) const {
   return run_from(snapshot->name, snapshot->value, pass);
 }
 
+bool StepModel::is_computed_from(const HookPoint& later, const HookPoint& from) const {
+  const auto place = [&](const HookPoint& hook) {
+    const std::string name = resolve(hook).name;
+    return std::find_if(hooks_.begin(), hooks_.end(),
+                        [&](const HookPointInfo& info) { return info.name == name; });
+  };
+  return place(later) >= place(from);
+}
+
 Recording StepModel::run_from(const std::string& start, at::Tensor value, const Pass& pass) const {
   Recording recording;
   recording.captured.resize(pass.capture.size());

@@ -28,12 +28,14 @@ struct Weights {
              head = at::randn({2, 6});
 };
 
-torch::jit::Module network(const Weights& weights, const std::string& before,
-                           const std::string& after) {
+torch::jit::Module network(const Weights& weights, const std::string& activation,
+                           const std::string& before, const std::string& after) {
   const auto inner = scripted(
       "def forward(self, x):\n"
-      "  h = torch.tanh(torch.linear(x, self.first))\n"
-      "  return torch.relu(torch.linear(h, self.second, self.bias))\n",
+      "  h = torch." +
+          activation +
+          "(torch.linear(x, self.first))\n"
+          "  return torch.relu(torch.linear(h, self.second, self.bias))\n",
       {}, {{"first", weights.first}, {"second", weights.second}, {"bias", weights.bias}});
   return scripted("def forward(self, x):\n  n = x.size(0)\n  t = x.size(1)\n  h = " + before +
                       "\n  h = self.inner.forward(h)\n  h = " + after +
@@ -44,26 +46,30 @@ torch::jit::Module network(const Weights& weights, const std::string& before,
 struct Method {
   std::string name;
   std::function<Output(const torch::jit::Module&, const std::string&, const at::Tensor&)> attribute;
+  std::string activation = "tanh";
 };
 
 template <class S>
-Method method(const std::string& name, const std::string& parameters = {}) {
-  return {name, [parameters](const torch::jit::Module& module, const std::string& at,
-                             const at::Tensor& x) {
-            return attribute<S>(
-                module, R"j({"target": "class(0)", "at": ")j" + at + "\"" + parameters + "}", x);
-          }};
+Method method(const std::string& name, const std::string& parameters = {},
+              const std::string& activation = "tanh") {
+  return {
+      name,
+      [parameters](const torch::jit::Module& module, const std::string& at, const at::Tensor& x) {
+        return attribute<S>(
+            module, R"j({"target": "class(0)", "at": ")j" + at + "\"" + parameters + "}", x);
+      },
+      activation};
 }
 
 std::vector<Method> methods() {
   using namespace attribution;
   return {method<Saliency>("saliency", R"j(, "absolute": false)j"),
           method<InputXGradient>("input_x_gradient"),
-          method<GuidedBackprop>("guided_backprop"),
-          method<Deconvolution>("deconvolution"),
+          method<GuidedBackprop>("guided_backprop", "", "relu"),
+          method<Deconvolution>("deconvolution", "", "relu"),
           method<IntegratedGradients>("integrated_gradients", R"j(, "steps": 16)j"),
-          method<ExpectedGradients>("expected_gradients", R"j(, "samples": 8)j"),
-          method<GradientShap>("gradient_shap", R"j(, "samples": 8)j"),
+          method<ExpectedGradients>("expected_gradients", R"j(, "draws": 8)j"),
+          method<GradientShap>("gradient_shap", R"j(, "draws": 8)j"),
           method<PathIntegratedGradients>("path_integrated_gradients",
                                           R"j(, "steps": 16, "path": "power", "exponents": [2])j"),
           method<IntegratedHessians>("integrated_hessians", R"j(, "steps": 8)j"),
@@ -74,8 +80,8 @@ std::vector<Method> methods() {
           method<Lrp>("lrp"),
           method<FeatureAblation>("feature_ablation", R"j(, "features": "unit")j"),
           method<ShapleySampling>("shapley_sampling", R"j(, "features": "unit", "orders": 4)j"),
-          method<KernelShap>("kernel_shap", R"j(, "features": "unit", "coalitions": 40)j"),
-          method<Lime>("lime", R"j(, "features": "unit", "coalitions": 40)j")};
+          method<KernelShap>("kernel_shap", R"j(, "features": "unit", "coalitions": 80)j"),
+          method<Lime>("lime", R"j(, "features": "unit", "coalitions": 80)j")};
 }
 
 class MethodsInAnyOrder : public ::testing::TestWithParam<std::int64_t> {};
@@ -84,13 +90,16 @@ TEST_P(MethodsInAnyOrder, GiveTheSame) {
   at::manual_seed(5);
   const Weights weights;
   const at::Tensor x = at::randn({GetParam(), positions, 3});
-  const auto plain = network(weights, "x", "h");
-  const std::vector<std::pair<std::string, torch::jit::Module>> others = {
-      {"positions first", network(weights, "x.transpose(0, 1)", "h.transpose(0, 1)")},
-      {"samples x positions", network(weights, "x.reshape(n * t, -1)", "h.reshape(n, t, -1)")},
-      {"positions x samples", network(weights, "x.transpose(0, 1).reshape(n * t, -1)",
-                                      "h.reshape(t, n, -1).transpose(0, 1)")}};
   for (const Method& method : methods()) {
+    const auto written = [&](const std::string& before, const std::string& after) {
+      return network(weights, method.activation, before, after);
+    };
+    const auto plain = written("x", "h");
+    const std::vector<std::pair<std::string, torch::jit::Module>> others = {
+        {"positions first", written("x.transpose(0, 1)", "h.transpose(0, 1)")},
+        {"samples x positions", written("x.reshape(n * t, -1)", "h.reshape(n, t, -1)")},
+        {"positions x samples",
+         written("x.transpose(0, 1).reshape(n * t, -1)", "h.reshape(t, n, -1).transpose(0, 1)")}};
     for (const char* at : {"input", "inner"}) {
       at::Tensor expected;
       try {

@@ -17,7 +17,7 @@ struct Attributions {
   at::Tensor completeness_delta;  ///< sum of attributions minus score difference, [N]; undefined
                                   ///< for methods without completeness
   std::vector<std::pair<std::string, at::Tensor>> more;  ///< further tensors, N first
-  Axes axes;  ///< of `values` after N; empty: those of the value at the hook point
+  Axes axes = {};  ///< of `values` after N; empty: those of the value at the hook point
 };
 
 /// What a batch of samples brings to a method.

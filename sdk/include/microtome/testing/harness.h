@@ -31,6 +31,7 @@ class StepModel final : public Model {
   Recording run(const NamedTensors& inputs, const Pass& pass) const override;
   /// From a cut at one hook point.
   Recording resume(const Snapshot& from, const Pass& pass) const override;
+  bool is_computed_from(const HookPoint& later, const HookPoint& from) const override;
 
  private:
   /// Runs from the value called `start` on, which is `value`.
