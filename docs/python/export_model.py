@@ -96,6 +96,8 @@ def export_model(net, example, name, mean=None, std=None, *, form="trace", verif
         call = _Call(net, _arguments(net, example), report)
         try:
             expected = call.outputs()
+        except _SameName:
+            raise
         except Exception as error:  # the network's own, of any kind
             raise ValueError(f"the network itself fails on the example: {_first_line(error)}") from error
         module = _trace(call) if form == "trace" else _script(call)
@@ -173,7 +175,7 @@ class _Call:
 
     def outputs(self, tensors=None):
         """Output tensors by name, of the module called as its users call it."""
-        return dict(_flatten(self.plain(self._run(self.net, tensors or self.inputs)), "", []))
+        return _by_name(self.plain(self._run(self.net, tensors or self.inputs)), [])
 
     def plain(self, result):
         if torch.is_tensor(result):
@@ -181,7 +183,7 @@ class _Call:
         if type(result) in (tuple, list) and result and all(torch.is_tensor(value) for value in result):
             return tuple(result)
         left_out = []
-        named = dict(_flatten(result, "", left_out))
+        named = _by_name(result, left_out)
         if left_out:
             note = "outputs that are not tensors are left out: " + ", ".join(left_out)
             if note not in self.report.notes:
@@ -210,6 +212,19 @@ def _flatten(value, name, left_out):
         return
     for key, part in items:
         yield from _flatten(part, f"{name}.{key}" if name else str(key), left_out)
+
+
+class _SameName(ValueError):
+    pass
+
+
+def _by_name(value, left_out):
+    named = {}
+    for name, tensor in _flatten(value, "", left_out):
+        if name in named:
+            raise _SameName(f"two outputs are called {name!r}; give them names that differ")
+        named[name] = tensor
+    return named
 
 
 @contextlib.contextmanager
@@ -254,10 +269,11 @@ def _trace(call):
         call.report.notes.append("constant in the file: " + ", ".join(kept))
     call.net.forward = forward
     try:
-        with warnings.catch_warnings():
-            # Whether sizes became constants is tried with another number of samples.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            return torch.jit.trace(call.net, tuple(call.inputs.values()), strict=False, check_trace=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", torch.jit.TracerWarning)
+            traced = torch.jit.trace(call.net, tuple(call.inputs.values()), strict=False, check_trace=False)
+        call.report.notes += _frozen(caught)
+        return traced
     except Exception as error:  # the network's own, of any kind
         reason = _first_line(error)
         if "not Tensor" in reason:
@@ -267,6 +283,34 @@ def _trace(call):
         del call.net.forward
         if own is not None:
             call.net.forward = own
+
+
+def _frozen(caught):
+    """Notes on what a trace took from the example, by the warnings that PyTorch gave."""
+    branches, numbers = set(), set()
+    for warning in caught:
+        if not issubclass(warning.category, torch.jit.TracerWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif "Converting a tensor to a Python" in str(warning.message):
+            where = f"{pathlib.Path(warning.filename).name}:{warning.lineno}"
+            (branches if "Python boolean" in str(warning.message) else numbers).add(where)
+
+    def places(found):
+        named = sorted(found)
+        return ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
+
+    notes = []
+    if branches:
+        notes.append(
+            f"the file always goes the way that the example went at {places(branches)}; where that depends on the data, "
+            'export with form="script"'
+        )
+    if numbers:
+        notes.append(
+            f"the file keeps numbers that were read from the example at {places(numbers)}; another number of samples was "
+            "tried, other lengths were not"
+        )
+    return notes
 
 
 def _is_compiled(net):
@@ -304,6 +348,8 @@ def _save(module, file):
 
 def _first_line(error):
     lines = [line for line in str(error).splitlines() if line.strip()]
+    if lines and "failed in the TorchScript interpreter" in lines[0]:
+        lines = lines[-1:]  # its stack comes before the reason
     return lines[0].strip() if lines else type(error).__name__
 
 
@@ -385,7 +431,7 @@ def _verify(file, call, form, report):
 
     def from_file(tensors):
         given = {**constants, **{key: value.clone() for key, value in tensors.items()}}
-        return dict(_flatten(call.plain(loaded(**given)), "", []))
+        return _by_name(call.plain(loaded(**given)), [])
 
     types = [value.dtype for value in [*call.inputs.values(), *call.net.parameters()]]
     tolerance = max((_TOLERANCES[kind] for kind in types if kind in _TOLERANCES), default=1e-4)

@@ -240,9 +240,13 @@ ExitStatus layers_command(const LayersArguments& arguments) {
   } else {
     std::printf("; give --input %s=1x3x32x32 for shapes\n", names[0].c_str());
   }
+  const std::string one = model.one_at_a_time();
+  if (!one.empty()) std::printf("note: the network %s\n", one.c_str());
   if (!arguments.verify) return ExitStatus::done;
   if (!complete)
     throw Error("--verify needs --example, or --input for each of " + joined(names, ", "));
+  if (!one.empty() && !model.mixes_samples() && examples[0].defined() && examples[0].size(0) > 1)
+    throw Error("--verify: the network " + one);
   NamedTensors inputs;
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (examples[i].defined()) inputs.set(names[i], examples[i]);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "host/cli/commands.h"
+#include "host/support/plain_reason.h"
 
 namespace {
 
@@ -160,7 +161,7 @@ int main(int argc, char** argv) {
   } catch (const microtome::Error& error) {
     std::cerr << "error: " << error.full() << '\n';
   } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << '\n';
+    std::cerr << "error: " << plain_reason(error) << '\n';
   }
   return static_cast<int>(ExitStatus::wrong_input);
 }

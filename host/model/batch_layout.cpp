@@ -41,9 +41,9 @@ at::Tensor three_rows(const at::Tensor& input) {
   return at::cat({first, second, third});
 }
 
-/// Three samples, none of them made up: the given ones again where they are fewer.
-at::Tensor three_given(const at::Tensor& input) {
-  const at::Tensor places = at::arange(many, at::kLong).remainder(input.size(0));
+/// Samples of which none is made up: the given ones again where they are fewer.
+at::Tensor rows_given(const at::Tensor& input, std::int64_t count) {
+  const at::Tensor places = at::arange(count, at::kLong).remainder(input.size(0));
   return input.index_select(0, places.to(input.device()));
 }
 
@@ -106,7 +106,7 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
   std::vector<at::Tensor> three, given, one;
   for (const at::Tensor& input : inputs) {
     three.push_back(holds_samples(input) ? three_rows(input) : input);
-    given.push_back(holds_samples(input) ? three_given(input) : input);
+    given.push_back(holds_samples(input) ? rows_given(input, many) : input);
     one.push_back(holds_samples(input) ? input.slice(0, 0, 1) : input);
   }
   // A network may refuse numbers that were made up for it.
@@ -117,12 +117,19 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
   } else if (learn_alone(one)) {
     sample_count_ = SampleCount::one;
   } else {
+    const std::int64_t traced_for = only_count(inputs);
+    if (traced_for > 0)
+      failure_ = "the network was traced for " + std::to_string(traced_for) +
+                 " samples and takes no other number; export it with a free one (take it from "
+                 "x.shape[0]). Otherwise it fails: " +
+                 failure_;
     trial_samples_ = few;
     is_partial_ = true;
     values_.assign(values_.size(), {});
     compare(given, /*may_fail=*/true);
   }
   settle();
+  find_coupling();
 }
 
 bool BatchLayout::compares(const std::vector<at::Tensor>& three) {
@@ -180,31 +187,36 @@ void BatchLayout::compare(const std::vector<at::Tensor>& three, bool may_fail) {
     if (times[i] != of_few[i].size() && values_[i].kind == ValueLayout::Kind::fixed)
       values_[i].kind = ValueLayout::Kind::unknown;
   }
-  // On the second sample alone; where that goes wrong, on both in the other order.
-  bool alone_is_alike = true;
-  const auto confirm = [&](const std::vector<at::Tensor>& inputs,
-                           const std::vector<std::int64_t>& copies) {
+  // On each of two samples alone; where that goes wrong, on both in the other order and on
+  // each twice, where another value for a sample can only come from the samples beside it.
+  const auto confirm = [&](const std::vector<std::int64_t>& copies) {
+    std::vector<at::Tensor> inputs;
+    const at::Tensor places = at::tensor(copies, at::kLong);
+    for (const at::Tensor& input : three)
+      inputs.push_back(holds_samples(input) ? input.index_select(0, places.to(input.device()))
+                                            : input);
+    const bool is_alone = copies.size() == 1;
+    bool is_alike = true;
     std::fill(times.begin(), times.end(), 0);
     try_on(inputs, [&](ValueId id, const c10::IValue& value) {
       const auto i = static_cast<std::size_t>(id);
       const std::size_t time = times[i]++;
       if (time >= of_few[i].size()) return;
-      if (!confirm_layout(values_[i], of_few[i][time], value, few, copies)) alone_is_alike = false;
+      if (confirm_layout(values_[i], of_few[i][time], value, few, copies)) return;
+      is_alike = false;
+      if (!is_alone) values_[i].independent = false;
     });
+    return is_alike;
   };
   try {
-    confirm(rows(1, 2), {1});
+    if (confirm({1}) && confirm({0})) return;
   } catch (const Error&) {
-    alone_is_alike = false;
+    // It does not take one alone.
   }
-  if (alone_is_alike) return;
   sample_count_ = SampleCount::several;
-  std::vector<at::Tensor> turned;
-  const at::Tensor other_way = at::tensor({1, 0}, at::kLong);
-  for (const at::Tensor& input : three)
-    turned.push_back(holds_samples(input) ? input.index_select(0, other_way.to(input.device()))
-                                          : input);
-  confirm(turned, {1, 0});
+  confirm({1, 0});
+  confirm({0, 0});
+  confirm({1, 1});
 }
 
 bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
@@ -215,6 +227,7 @@ bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
       ValueLayout& layout = values_[static_cast<std::size_t>(id)];
       if (!value.isTensor() || !value.toTensor().defined()) return;
       const at::Tensor& tensor = value.toTensor();
+      if (tensor.layout() != at::kStrided) return;
       layout.type = tensor.scalar_type();
       layout.sizes = tensor.sizes().vec();
       layout.bytes_per_row = static_cast<double>(tensor.nbytes()) / static_cast<double>(samples);
@@ -231,7 +244,21 @@ bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
   } catch (const Error&) {
     return false;
   }
-  return true;
+  // A size of 1 fits many others; the network takes the samples when it gives them back.
+  const auto& outputs = index_->program().outputs;
+  return std::all_of(outputs.begin(), outputs.end(), [this](const ProgramPort& output) {
+    return output.value < 0 || of(output.value).kind == ValueLayout::Kind::rows;
+  });
+}
+
+std::int64_t BatchLayout::only_count(const std::vector<at::Tensor>& inputs) {
+  for (const std::int64_t count : {2, 4, 8, 16, 32, 64}) {
+    std::vector<at::Tensor> some;
+    for (const at::Tensor& input : inputs)
+      some.push_back(holds_samples(input) ? rows_given(input, count) : input);
+    if (learn_alone(some)) return count;
+  }
+  return 0;
 }
 
 /// Of several places that fit, that which follows from what the value is made of.
@@ -266,28 +293,90 @@ void BatchLayout::settle() {
   }
 }
 
+void BatchLayout::find_coupling() {
+  if (index_->program().samples_may_mix) return;
+  if (sample_count_ != SampleCount::any && sample_count_ != SampleCount::several) return;
+  const auto is_mixed = [this](ValueId value) {
+    return of(value).kind == ValueLayout::Kind::rows && !of(value).independent;
+  };
+  const Program& program = index_->program();
+  const bool reaches_an_output = std::any_of(
+      program.outputs.begin(), program.outputs.end(),
+      [&](const ProgramPort& output) { return output.value >= 0 && is_mixed(output.value); });
+  if (!reaches_an_output) return;
+  sample_count_ = SampleCount::coupled;
+  for (const Node& node : program.body.nodes) {
+    for (const ValueId output : node.outputs) {
+      if (!is_mixed(output)) continue;
+      mixed_ = output;
+      return;
+    }
+  }
+}
+
+std::string BatchLayout::maker(ValueId value) const {
+  // An output is often a copy for the network's end, which nobody wrote.
+  std::int32_t producer = index_->producer(value);
+  while (producer >= 0) {
+    const Node& node = index_->program().body.nodes[static_cast<std::size_t>(producer)];
+    if (node.info.operation != "microtome::identity" || node.inputs.empty() || node.inputs[0] < 0)
+      break;
+    producer = index_->producer(node.inputs[0]);
+  }
+  if (producer < 0) return "what an input holds";
+  const GraphNode& info = index_->program().body.nodes[static_cast<std::size_t>(producer)].info;
+  return "what " + (info.module.empty() ? "" : info.module + "/") + info.operation + " makes" +
+         (info.source.empty() ? "" : " (" + info.source + ")");
+}
+
+std::string BatchLayout::one_at_a_time() const {
+  switch (sample_count_) {
+    case SampleCount::one:
+      return "takes one sample at a time, as it was traced for one: export it with a free number "
+             "of "
+             "samples, or run it in chunks of one (runtime: {chunk: 1}) by stages that need no "
+             "more at once. On several it fails: " +
+             failure_;
+    case SampleCount::coupled:
+      return "gives for a sample what depends on the samples beside it: " +
+             (mixed_ < 0 ? std::string() : maker(mixed_) + " mixes them. ") +
+             "An LSTM or an encoder that takes positions first, a softmax or a mean over dimension "
+             "0 do that. Mend the network (batch_first=True, another dimension), or run each "
+             "sample "
+             "alone: runtime: {chunk: 1}";
+    default:
+      return {};
+  }
+}
+
 std::vector<std::int64_t> BatchLayout::shape(ValueId value) const {
   return of(value).shape(trial_samples_);
 }
 
 std::string BatchLayout::refusal(ValueId value) const {
-  const std::int32_t producer = index_->producer(value);
-  const GraphNode* node =
-      producer < 0 ? nullptr
-                   : &index_->program().body.nodes[static_cast<std::size_t>(producer)].info;
-  const std::string what =
-      node == nullptr
-          ? std::string("what an input holds")
-          : "what " + (node->module.empty() ? "" : node->module + "/") + node->operation + " makes";
+  const std::string what = maker(value);
   if (of(value).candidates.size() > 1)
     return what + " may hold the samples in " + std::to_string(of(value).candidates.size()) +
            " different orders, all of which fit the network's trial runs";
+  switch (of(value).doubt) {
+    case ValueLayout::Doubt::same_size:
+      return what +
+             " is as large for any number of samples: it joins them, or the network was traced for "
+             "a fixed number; then export it with a free one (take it from x.shape[0])";
+    case ValueLayout::Doubt::several_dimensions:
+      return what +
+             " has the samples along several dimensions, as a table of pairs does; hook what it is "
+             "made from";
+    case ValueLayout::Doubt::order:
+      break;
+  }
   return what + " does not hold its samples in an order that is known";
 }
 
 c10::IValue BatchLayout::select(ValueId id, const c10::IValue& value, std::int64_t samples,
                                 const at::Tensor& rows) const {
   const ValueLayout& layout = of(id);
+  if (samples == 1 && rows.size(0) == 1) return value;
   switch (layout.kind) {
     case ValueLayout::Kind::fixed:
       return value;

@@ -20,6 +20,7 @@ enum class SampleCount {
   one,      ///< it was traced for one sample
   fixed,    ///< it takes just as many as it was tried on here
   several,  ///< on one alone it computes something else than for the same sample among others
+  coupled,  ///< what it gives for a sample depends on the samples beside it
 };
 
 /// Where the samples are in every value of a program: the one place that knows.
@@ -41,6 +42,8 @@ class BatchLayout {
   bool is_partial() const { return is_partial_; }
   /// How the network fails on two samples, where it does not take any number.
   const std::string& failure() const { return failure_; }
+  /// Why it takes one sample at a time, and what a user can do; empty where it takes more.
+  std::string one_at_a_time() const;
   /// Of the value as it is handed out for one sample, 1 first; empty where that is not known.
   std::vector<std::int64_t> shape(ValueId value) const;
   /// Why the value can't be handed out sample by sample; names the node that makes it.
@@ -59,9 +62,16 @@ class BatchLayout {
   /// False when the network fails on these three samples or on fewer of them.
   bool compares(const std::vector<at::Tensor>& three);
   void compare(const std::vector<at::Tensor>& three, bool may_fail);
-  /// From the shapes on these samples alone; false when the network fails on them.
+  /// From the shapes on these samples alone; false when the network fails on them, or gives outputs
+  /// that don't have them.
   bool learn_alone(const std::vector<at::Tensor>& inputs);
+  /// The number of samples that the network takes, of some that people trace with; 0: none of them.
+  std::int64_t only_count(const std::vector<at::Tensor>& inputs);
   void settle();
+  /// Finds the first value that mixes samples, where an output depends on one.
+  void find_coupling();
+  /// The node that makes the value, as a user knows it.
+  std::string maker(ValueId value) const;
 
   const ProgramIndex* index_;
   std::vector<ValueLayout> values_;
@@ -69,6 +79,7 @@ class BatchLayout {
   std::int64_t trial_samples_ = 2;  ///< of the trial whose sizes are kept
   std::string failure_;
   bool is_partial_ = false;
+  ValueId mixed_ = -1;  ///< the first value that mixes samples
 };
 
 }  // namespace microtome::host

@@ -4,8 +4,8 @@
 #include <unordered_map>
 
 #include "host/model/equal_rows.h"
-#include "host/model/operator_failure.h"
 #include "host/model/rule_call.h"
+#include "host/support/plain_reason.h"
 
 namespace microtome::host {
 namespace {
@@ -185,12 +185,10 @@ class Run {
       } else {
         node.call(stack_);
       }
-    } catch (const c10::Error& error) {
-      throw Error(place(node) + operator_failure(error.what_without_backtrace()));
     } catch (const Error&) {
       throw;
     } catch (const std::exception& error) {
-      throw Error(place(node) + error.what());
+      throw Error(place(node) + plain_reason(error));
     }
     if (stack_.size() != node.outputs.size()) {
       throw Error(place(node) + "returned " + std::to_string(stack_.size()) + " values for " +

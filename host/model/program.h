@@ -87,6 +87,8 @@ struct Program {
   bool shares_affine_prefix = false;
   /// What is the same for all samples since an edit made it so is computed on one row.
   bool computes_equal_rows_once = false;
+  /// A batch is meant as a whole: what is given for a sample may depend on the others.
+  bool samples_may_mix = false;
   /// Of real values inside, when it is not that of inputs and outputs.
   std::optional<at::ScalarType> reduced_precision;
 

@@ -187,7 +187,8 @@ at::ScalarType type_of(const at::Tensor& input) {
 bool ProgramModel::is_like(const Trial& trial, const std::vector<at::Tensor>& inputs) {
   if (trial.types.size() != inputs.size()) return false;
   const SampleCount count = trial.layout->sample_count();
-  const bool takes_any = count == SampleCount::any || count == SampleCount::several;
+  const bool takes_any =
+      count == SampleCount::any || count == SampleCount::several || count == SampleCount::coupled;
   if (!takes_any && trial.samples != samples_in(inputs)) return false;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const auto shape = holds_samples(inputs[i]) ? inputs[i].sizes().slice(1) : at::IntArrayRef();
@@ -265,9 +266,21 @@ std::int64_t ProgramModel::most_samples() const {
   if (origin_ != nullptr) return origin_->most_samples();
   learn_default_shapes();
   const Trial* const taught = taught_;
-  return taught != nullptr && taught->layout->sample_count() == SampleCount::one
-             ? 1
-             : Model::most_samples();
+  return taught != nullptr && !taught->layout->one_at_a_time().empty() ? 1 : Model::most_samples();
+}
+
+std::string ProgramModel::one_at_a_time() const {
+  if (origin_ != nullptr) return origin_->one_at_a_time();
+  learn_default_shapes();
+  const Trial* const taught = taught_;
+  return taught == nullptr ? std::string() : taught->layout->one_at_a_time();
+}
+
+bool ProgramModel::mixes_samples() const {
+  if (origin_ != nullptr) return origin_->mixes_samples();
+  learn_default_shapes();
+  const Trial* const taught = taught_;
+  return taught != nullptr && taught->layout->sample_count() == SampleCount::coupled;
 }
 
 std::optional<double> ProgramModel::bytes_per_sample(const Pass& pass) const {

@@ -57,6 +57,11 @@ class ProgramModel final : public Model, public std::enable_shared_from_this<Pro
   /// Runs the network on a few samples the first time.
   std::optional<double> bytes_per_sample(const Pass& pass) const;
 
+  /// Why the network takes one sample at a time, "takes one ...", and what a user can do; empty
+  /// where it takes more.
+  std::string one_at_a_time() const;
+  /// Whether what it gives for a sample depends on the samples beside it.
+  bool mixes_samples() const;
   /// How the network fails on its example inputs; empty where it does not, or where there are none.
   std::string failure() const;
 

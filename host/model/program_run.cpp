@@ -193,13 +193,12 @@ const ProgramModel::Trial& ProgramModel::trial_for(const std::vector<at::Tensor>
 
 bool ProgramModel::is_doubled_run(const Trial* trial, std::int64_t rows) const {
   if (trial == nullptr) return false;
-  if (trial->layout->sample_count() == SampleCount::one && rows > 1)
-    throw Error("the model" + (name_.empty() ? "" : " \"" + name_ + "\"") +
-                " takes one sample at a time, as it was traced for one, and here are " +
-                std::to_string(rows) +
-                ": export it with a free number of samples, or run it in chunks of one (runtime: "
-                "{chunk: 1}) by stages that need no more at once. On several it fails: " +
-                trial->layout->failure());
+  if (rows > 1) {
+    const std::string reason = trial->layout->one_at_a_time();
+    if (!reason.empty())
+      throw Error("here are " + std::to_string(rows) + " samples, and the model" +
+                  (name_.empty() ? "" : " \"" + name_ + "\"") + " " + reason);
+  }
   return trial->layout->sample_count() == SampleCount::several && rows == 1;
 }
 

@@ -21,6 +21,13 @@ struct ValueLayout {
   SamplePlace place;
   /// Whether what a sample has in it does not depend on the other samples.
   bool independent = true;
+  /// Of an unknown kind, what is in the way.
+  enum class Doubt {
+    order,               ///< the order in which it holds the samples
+    same_size,           ///< it is as large for any number of samples, although it depends on them
+    several_dimensions,  ///< more than one size follows the number of samples
+  };
+  Doubt doubt = Doubt::order;
   std::int64_t factor = 1;
   std::vector<std::int64_t> factors;
   /// Places that fit the trial runs equally well; more than one while the kind is unknown.

@@ -6,6 +6,7 @@
 #include "host/model/torchscript/module_file.h"
 #include "host/pipeline/feeding.h"
 #include "host/pipeline/memory.h"
+#include "host/support/plain_reason.h"
 #include "microtome/quoting.h"
 
 namespace microtome::host {
@@ -159,8 +160,7 @@ class Checker {
     } catch (const Error& error) {
       problems_.add(error.location().known() ? error.location() : with.location(), error.what());
     } catch (const std::exception& error) {
-      problems_.add(with.location(),
-                    "the plugin can't make the stage: " + std::string(error.what()));
+      problems_.add(with.location(), "the plugin can't make the stage: " + plain_reason(error));
     }
     return nullptr;
   }
@@ -389,7 +389,9 @@ class Checker {
   void plan(std::size_t i) {
     PlannedStage& stage = planned_.stages[i];
     if (!stage.stage) return;
+    const std::size_t before = problems_.size();
     bind(i);
+    const bool fits = problems_.size() == before;
     for (const auto& [port, connection] : stage.connections) {
       for (const std::size_t needed : connection.stages) {
         if (!planned_.stages[needed].stage) return;
@@ -413,7 +415,8 @@ class Checker {
     } catch (const Error& error) {
       problems_.add(error.location().known() ? error.location() : node(i).location, error.what());
     } catch (const std::exception& error) {
-      problems_.add(node(i).location, "the plugin's plan failed: " + std::string(error.what()));
+      // On a model that can't run it says nothing more.
+      if (fits) problems_.add(node(i).location, "the plugin's plan failed: " + plain_reason(error));
     }
     // What a plugin gives no place is the stage's.
     for (const Problem& problem : found.list())
@@ -435,12 +438,12 @@ class Checker {
     }
     const RuntimeSettings& runtime = planned_.pipeline.runtime;
     for (const auto& [port, model] : stage.running) {
-      if (model->most_samples() > 1) continue;
-      if (std::holds_alternative<std::int64_t>(runtime.chunk) && stage.chunk > 1)
-        problems_.add(node(i).location,
-                      "the model \"" + model->name() +
-                          "\" takes one sample at a time, as it was traced for one; write runtime: "
-                          "{chunk: 1}, or export it with a free number of samples");
+      const std::string reason = model->one_at_a_time();
+      if (reason.empty()) continue;
+      // Whether a sample's value alone is what is meant, only the author of the pipeline knows.
+      if (!std::holds_alternative<std::int64_t>(runtime.chunk) ? model->mixes_samples()
+                                                               : stage.chunk > 1)
+        problems_.add(node(i).location, "the model \"" + model->name() + "\" " + reason);
       stage.chunk = 1;
     }
     if (std::holds_alternative<std::int64_t>(runtime.chunk)) return;

@@ -94,8 +94,13 @@ std::shared_ptr<ProgramModel> Feeding::feed(const ProgramModel& model, const Hos
   auto fed = model.fed(std::move(inputs), std::move(samples));
   if (const auto why = try_model(*fed)) {
     if (runs_on_two(*fed)) return nullptr;
+    const bool wants_grey = data.info().images() != nullptr &&
+                            why->find("takes 1 channels and got 3") != std::string::npos;
     throw Error("the model \"" + model.name() + "\" can't run on samples of the dataset \"" +
-                data.info().name + "\", " + describe_inputs(*fed) + ": " + *why);
+                data.info().name + "\", " + describe_inputs(*fed) + ": " + *why +
+                (wants_grey
+                     ? "; for a network of one channel give the dataset transform: {channels: 1}"
+                     : ""));
   }
   return known->second = std::move(fed);
 }

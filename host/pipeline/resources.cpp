@@ -13,6 +13,7 @@
 #include "host/model/torchscript/loader.h"
 #include "host/pipeline/model_inputs.h"
 #include "host/pipeline/schema.h"
+#include "host/support/plain_reason.h"
 #include "microtome/kinds/dataset_source.h"
 
 namespace microtome::host {
@@ -140,7 +141,7 @@ class Opener {
       const Location& otherwise = path != nullptr ? path->location() : declaration.location;
       problems_.add(error.location().known() ? error.location() : otherwise, error.full());
     } catch (const std::exception& error) {
-      problems_.add(declaration.location, error.what());
+      problems_.add(declaration.location, plain_reason(error));
     }
   }
 

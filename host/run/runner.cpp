@@ -18,6 +18,7 @@
 #include "host/run/shared_passes.h"
 #include "host/run/stage_runner.h"
 #include "host/store/store.h"
+#include "host/support/plain_reason.h"
 #include "microtome/version.h"
 
 namespace microtome::host {
@@ -234,12 +235,10 @@ class PipelineRun {
       running.state = TaskState::cancelled;
     } catch (const Error& error) {
       fail(error.full());
-    } catch (const c10::Error& error) {
-      fail(error.what_without_backtrace());
     } catch (const std::bad_alloc&) {
       fail("out of memory; make runtime: {memory: ...} or {chunk: ...} smaller");
     } catch (const std::exception& error) {
-      fail(error.what());
+      fail(plain_reason(error));
     } catch (...) {
       fail("the plugin threw something that is no std::exception");
     }

@@ -8,6 +8,7 @@
 
 #include "host/pipeline/memory.h"
 #include "host/run/thread_state.h"
+#include "host/support/plain_reason.h"
 #include "microtome/finite.h"
 
 namespace microtome::host {
@@ -58,12 +59,10 @@ void at_samples(const Work& work, Action action) {
     throw;
   } catch (const Error& error) {
     throw placed(error);
-  } catch (const c10::Error& error) {
-    throw placed(Error(error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& error) {
-    throw placed(Error(error.what()));
+    throw placed(Error(plain_reason(error)));
   }
 }
 

@@ -54,6 +54,12 @@ const at::Tensor& Recording::output(const std::string& name) const {
     if (!refused_outputs.empty()) throw Error(refused_outputs.front().second);
     throw Error("the model has no tensor output");
   }
+  if (outputs.size() > 1) {
+    std::string names;
+    for (const auto& [other, value] : outputs) names += (names.empty() ? "" : ", ") + other;
+    throw Error("the model has several outputs, " + names +
+                ": say which is meant (output: NAME; in a target {of: predicted, output: NAME})");
+  }
   return outputs.begin()->second;
 }
 

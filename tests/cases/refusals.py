@@ -29,7 +29,9 @@ class Refusal:
         torch.manual_seed(0)
         file = world.folder / "net.pt"
         net = self.net()
-        if isinstance(net, nn.Module):
+        if isinstance(net, torch.jit.ScriptModule):
+            net.save(str(file))
+        elif isinstance(net, nn.Module):
             torch.jit.script(net.eval()).save(str(file))
         else:
             file.write_bytes(net)
@@ -150,6 +152,53 @@ class View(nn.Module):
         return self.f(x.view(16, 2)).view(8, 2, 2).mean(1)
 
 
+class PositionsFirst(nn.Module):
+    """An LSTM that is given samples first and takes them for positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.r, self.f = nn.LSTM(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.f(self.r(x)[0][:, -1])
+
+
+class Mixes(nn.Module):
+    """A sample's output depends on the samples beside it."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.f, self.mix = nn.Linear(4, 2), mix
+
+    def forward(self, x):
+        return self.f(self.mix(torch.tanh(x)))
+
+
+def mixed(mix):
+    return lambda: torch.jit.trace(Mixes(mix).eval(), torch.rand(3, 4), check_trace=False)
+
+
+class Four(nn.Module):
+    """Traced for four samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(6, 8), nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.g(self.f(x).reshape(int(x.shape[0]), 16))
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = self.f(x)
+        return {"hidden": hidden, "logits": self.g(hidden)}
+
+
 class Argmax(nn.Module):
     def forward(self, x):
         return x.argmax(1, keepdim=True)
@@ -203,6 +252,16 @@ REFUSALS = [
     Refusal("more-positions-than-embedded", ["add"], Positions, noise(8, 7, 4)),
     Refusal("a-reshape-for-eight", ["view"], View, noise(12, 4)),
     Refusal("cat-of-another-rank", ["a", "b"], Two, {"a": noise(8, 3), "b": noise(8, 3, 1)}),
+    Refusal("traced-for-four", ["traced for 4 samples"], lambda: torch.jit.trace(Four().eval(), torch.rand(4, 2, 6),
+            check_trace=False), noise(8, 2, 6)),
+    # Samples that depend on each other.
+    Refusal("an-lstm-with-positions-first", ["r/aten::lstm", "beside it", "batch_first", "chunk: 1"], PositionsFirst,
+            noise(8, 5, 3)),
+    Refusal("softmax-over-samples", ["softmax", "beside it"], mixed(lambda x: x.softmax(0)), noise(8, 4)),
+    Refusal("mean-over-samples", ["beside it"], mixed(lambda x: x - x.mean(0)), noise(8, 4)),
+    Refusal("largest-of-all-samples", ["beside it"], mixed(lambda x: x / x.abs().max()), noise(8, 4)),
+    Refusal("sum-so-far", ["cumsum", "beside it"], mixed(lambda x: x.cumsum(0)), noise(8, 4)),
+    Refusal("turned-around", ["flip", "beside it"], mixed(lambda x: x * x.flip(0)), noise(8, 4)),
     # Types and tokens.
     Refusal("float-tokens", ["float32", "int64"], Tokens, noise(8, 6)),
     Refusal("token-out-of-the-vocabulary", ["0 to 19"], Tokens, ids(8, 6, below=40)),
@@ -217,6 +276,8 @@ REFUSALS = [
     Refusal("integers-as-a-score", ["whole numbers", "gradient"], Argmax, noise(8, 4)),
     Refusal("no-input-fits", ["a", "b"], Two, {"x": noise(8, 3)}),
     Refusal("a-field-that-is-not-there", ["zzz"], Linear, noise(8, 4), bind=", bind: {x: zzz}"),
+    Refusal("one-of-two-outputs", ["hidden", "logits", "output:"], lambda: torch.jit.trace(TwoOutputs().eval(),
+            torch.rand(3, 4), strict=False), noise(8, 4)),
     Refusal("its-own-assertion", ["five features"], Asserts, noise(8, 4)),
     Refusal("grad-cam-without-a-map", ["f"], Linear, noise(8, 4), uses="grad_cam", parameters="at: f, target: class(0)"),
     Refusal("a-rule-that-is-not-there", ["lstm"], Recurrent, noise(8, 5, 4), uses="lrp"),

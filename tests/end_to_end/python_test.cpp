@@ -373,6 +373,28 @@ with GradientLayout():
 )py"));
 }
 
+TEST_F(Exporter, SaysWhatATraceTookFromTheExample) {
+  EXPECT_TRUE(runs(R"py(
+from export_model import export_model
+class Branches(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            x = x * 2
+        return x[:, : int(x.shape[1]) - 1]
+notes = export_model(Branches(), torch.rand(3, 4), "net").notes
+assert any("script.py:9" in note and "script" in note for note in notes), notes
+assert any("script.py:11" in note and "numbers" in note for note in notes), notes
+class SameName(nn.Module):
+    def forward(self, x):
+        return {"a.b": x, "a": {"b": x + 1}}
+try:
+    export_model(SameName(), torch.rand(3, 4), "same")
+    raise SystemExit(1)
+except ValueError as error:
+    assert "two outputs are called 'a.b'" in str(error), error
+)py"));
+}
+
 TEST_F(Exporter, NamesTheModulesThatHaveNoHookPoint) {
   EXPECT_TRUE(runs(R"py(
 from export_model import export_model

@@ -14,8 +14,11 @@ bool is_place(const std::string& name) {
 void name_pieces(const std::vector<Part*>& pieces, const std::string& name, bool has_places) {
   if (pieces.size() < 2) return;
   for (Part* piece : pieces) piece->name.clear();
+  const bool is_one_axis = name == "z" || name == "y" || name == "x";
+  // Positions in a row may become rows and columns, or windows: only what reads them knows.
+  if (is_place(name) && !is_one_axis) return;
   pieces.back()->name = name;
-  if (is_place(name)) {
+  if (is_one_axis) {
     for (std::size_t i = 0; i + 1 < pieces.size(); ++i) pieces[i]->name = "window";
   } else if (name == "c" && !has_places) {
     // Of channels that are split beside places the groups have no name.
@@ -49,6 +52,9 @@ std::string name_of(Dimension::const_iterator begin, Dimension::const_iterator e
     names.push_back(part->name);
   }
   if (names.empty()) return of_size_one;
+  // Windows along an axis and the places in each are that axis again.
+  if (std::any_of(names.begin(), names.end(), [](const auto& name) { return name != "window"; }))
+    std::erase(names, "window");
   if (std::find(names.begin(), names.end(), "c") != names.end()) return "c";
   if (std::all_of(names.begin(), names.end(), [&](const auto& name) { return name == names[0]; }))
     return names[0];

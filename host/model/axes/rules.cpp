@@ -98,6 +98,16 @@ Made resized_like(const Dimensions* input, const Sizes& sizes) {
 
 Made same(const Call& call, const Sizes& sizes) { return resized_like(call.argument(0), sizes); }
 
+/// What a window of this rank goes over, whatever it was taken for before; returns whether that is
+/// news. Along one dimension positions stay tokens.
+bool read_as(Dimension& dimension, std::size_t rank, std::size_t i) {
+  const std::string name = name_of(dimension), &place = places(rank)[i];
+  if (holds_samples(dimension) || name == place) return false;
+  if (rank == 1 ? !name.empty() : name == "z" || name == "y" || name == "x") return false;
+  dimension = {{place, size_of(dimension)}};
+  return true;
+}
+
 /// Convolutions, pooling, enlargements: the dimensions that they go over are places, the one before
 /// holds channels.
 Made windowed(const Call& call, const Sizes& sizes) {
@@ -107,10 +117,7 @@ Made windowed(const Call& call, const Sizes& sizes) {
   Made made = resized_like(input, sizes);
   if (!made) return std::nullopt;
   const std::size_t channels = sizes.size() - rank - 1;
-  for (std::size_t i = 0; i < rank; ++i) {
-    Dimension& dimension = (*made)[channels + 1 + i];
-    if (name_of(dimension).empty()) name_unknown(dimension, places(rank)[i]);
-  }
+  for (std::size_t i = 0; i < rank; ++i) read_as((*made)[channels + 1 + i], rank, i);
   Dimension& dimension = (*made)[channels];
   if (is_convolution(operation(call))) dimension = {{"c", sizes[channels]}};
   if (name_of(dimension).empty()) name_unknown(dimension, "c");
@@ -136,6 +143,15 @@ bool is_position(const Dimension& dimension) {
   return name.empty() || name == "token" || name == "x";
 }
 
+/// Queries as the positions that they are of: those of the values, where these are as many.
+Dimension positions_like(const Dimension& query, const Dimension& values) {
+  const std::string name = name_of(values);
+  if (size_of(values) == size_of(query) && !holds_samples(values) && is_position(values) &&
+      !name.empty())
+    return values;
+  return {{"token", size_of(query)}};
+}
+
 /// Rows of `left` against columns of `right`, both computed from the samples.
 Made product(const Dimensions& left, const Dimensions& right, const Sizes& sizes) {
   if (left.size() < 2 || right.size() < 2 || sizes.size() < 2) return std::nullopt;
@@ -150,8 +166,10 @@ Made product(const Dimensions& left, const Dimensions& right, const Sizes& sizes
     row = {{"query", size_of(row)}};
     column = {{"key", size_of(column)}};
   } else if (name_of(row) == "query" && summed == "key") {
-    row = {{"token", size_of(row)}};
+    row = positions_like(row, right[right.size() - 2]);
     if (name_of(column).empty()) column = {{"c", size_of(column)}};
+  } else if (name_of(column) == "query" && other == "key") {
+    column = positions_like(column, left.back());
   }
   made.push_back(resized(row, sizes[sizes.size() - 2]));
   made.push_back(resized(column, sizes.back()));
@@ -486,8 +504,12 @@ bool name_read(const Call& call) {
   if (rank > 0 && input->size() > rank) {
     const std::size_t channels = input->size() - rank - 1;
     for (std::size_t i = 0; i < rank; ++i)
-      changed = name_dimension(input, channels + 1 + i, places(rank)[i]) || changed;
-    return name_dimension(input, channels, "c") || changed;
+      changed = read_as((*input)[channels + 1 + i], rank, i) || changed;
+    // Groups of channels that were shuffled are channels.
+    Dimension& dimension = (*input)[channels];
+    if (!name_of(dimension).empty() || holds_samples(dimension)) return changed;
+    dimension = {{"c", size_of(dimension)}};
+    return true;
   }
   static const std::set<std::string> channels_second = {"batch_norm", "instance_norm",
                                                         "group_norm"};

@@ -4,6 +4,7 @@
 
 #include "host/model/torchscript/lowering.h"
 #include "host/model/torchscript/model_file_kind.h"
+#include "host/support/plain_reason.h"
 
 namespace microtome::host::torchscript {
 namespace {
@@ -78,11 +79,21 @@ Program load(const std::filesystem::path& file) {
 std::vector<at::Tensor> run_original(const std::filesystem::path& file,
                                      const std::vector<at::Tensor>& inputs) {
   torch::jit::Module module = read(file);
+  const auto& known = module.get_method("forward").function().getSchema().arguments();
   std::vector<c10::IValue> arguments;
-  for (const at::Tensor& input : inputs)
-    arguments.push_back(input.defined() ? c10::IValue(input) : c10::IValue());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    // The first is the module itself.
+    const auto otherwise =
+        i + 1 < known.size() ? known[i + 1].default_value() : std::optional<c10::IValue>();
+    arguments.push_back(inputs[i].defined() ? c10::IValue(inputs[i])
+                                            : otherwise.value_or(c10::IValue()));
+  }
   std::vector<at::Tensor> outputs;
-  flatten(module.forward(std::move(arguments)), outputs);
+  try {
+    flatten(module.forward(std::move(arguments)), outputs);
+  } catch (const std::exception& error) {
+    throw Error("PyTorch itself fails on the network and these inputs: " + plain_reason(error));
+  }
   return outputs;
 }
 

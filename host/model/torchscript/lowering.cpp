@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "host/model/torchscript/reason.h"
+#include "host/support/plain_reason.h"
 
 namespace microtome::host::torchscript {
 

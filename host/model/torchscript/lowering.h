@@ -105,7 +105,9 @@ class Lowering {
   // What evaluation resolves (lowering_evaluation.cpp).
   bool lower_evaluation(torch::jit::Node& node, const Scope& scope);
   bool lower_dropout(torch::jit::Node& node, const Scope& scope);
-  void refuse_training(const torch::jit::Node& node, const Scope& scope) const;
+  void refuse_training(const torch::jit::Node& node, const Scope& scope);
+  /// Whether the value is computed from what the model is given; true where that is not known.
+  bool is_of_samples(ValueId value) const;
   /// As when gradients are recorded, by the input too.
   bool would_require_gradient(const Slot& slot);
   bool set_gradients(torch::jit::Node& node, const Scope& scope);

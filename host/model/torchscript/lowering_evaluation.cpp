@@ -164,7 +164,23 @@ bool Lowering::lower_dropout(torch::jit::Node& node, const Scope& scope) {
   return false;
 }
 
-void Lowering::refuse_training(const torch::jit::Node& node, const Scope& scope) const {
+bool Lowering::is_of_samples(ValueId value) const {
+  if (block_ != &program_.body) return true;
+  std::vector<char> of_samples(static_cast<std::size_t>(program_.value_count), 0);
+  for (const ProgramPort& input : program_.inputs)
+    of_samples[static_cast<std::size_t>(input.value)] = 1;
+  for (const Node& node : program_.body.nodes) {
+    const bool reached = !node.blocks.empty() ||
+                         std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId id) {
+                           return id >= 0 && of_samples[static_cast<std::size_t>(id)] != 0;
+                         });
+    if (!reached) continue;
+    for (const ValueId output : node.outputs) of_samples[static_cast<std::size_t>(output)] = 1;
+  }
+  return value < 0 || of_samples[static_cast<std::size_t>(value)] != 0;
+}
+
+void Lowering::refuse_training(const torch::jit::Node& node, const Scope& scope) {
   const std::string name = node.kind().toQualString();
   if (name.find("batch_norm") == std::string::npos || name.find("backward") != std::string::npos)
     return;
@@ -172,6 +188,12 @@ void Lowering::refuse_training(const torch::jit::Node& node, const Scope& scope)
   if (!training) return;
   const auto on = known_value(scope.environment->at(node.input(*training)));
   if (on && !on->toBool()) return;
+  // Weights that are standardised by it (Qiao et al. 2019, weight standardization).
+  const auto statistics = argument_named(node, {"running_mean"});
+  const auto kept =
+      statistics ? known_value(scope.environment->at(node.input(*statistics))) : std::nullopt;
+  if (kept && kept->isNone() && !is_of_samples(materialise(scope.environment->at(node.input(0)))))
+    return;
   refuse(node,
          "batch norm takes mean and variance from the batch here, so what it gives for a sample "
          "depends on the samples beside it. Save the network in evaluation mode (net.eval()); a "

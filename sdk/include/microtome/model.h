@@ -94,7 +94,7 @@ struct Recording {
   std::vector<at::Tensor> differentiated;  ///< in the order of `Pass::differentiate`
   std::vector<std::shared_ptr<const Snapshot>> snapshots;  ///< in the order of `Pass::cuts`
 
-  /// The output called `name`, or the first when it is empty.
+  /// The output called `name`; when that is empty, the only one (`Error` where there are several).
   const at::Tensor& output(const std::string& name = {}) const;
   /// Gradients of the sum of `objective` by the values at `Pass::differentiate`, zeros where the
   /// objective does not depend on one. With `create_graph` they can be differentiated again. The

@@ -91,6 +91,38 @@ TEST(AxesOf, HeadsAndWindowsThatAreMergedWithTheSamples) {
   EXPECT_THAT(model->resolve(parse_hook_point("windows")).shape, ElementsAre(1, 4, 9, 4));
 }
 
+TEST(AxesOf, WindowsThatArePutBackAreRowsAndColumnsAgain) {
+  // Attention within windows, as in Swin.
+  const auto model = shared_model(
+      scripted("def forward(self, x):\n"
+               "  h = self.conv.forward(x).permute(0, 2, 3, 1)\n"
+               "  h = h.view(x.size(0), 2, 3, 2, 3, 4).permute(0, 1, 3, 2, 4, 5)\n"
+               "  h = h.reshape(-1, 9, 4)\n"
+               "  h = torch.matmul(torch.softmax(torch.matmul(h, h.transpose(1, 2)), -1), h)\n"
+               "  h = self.mix.forward(h).view(-1, 2, 2, 3, 3, 4).permute(0, 1, 3, 2, 4, 5)\n"
+               "  return self.whole.forward(h.reshape(-1, 6, 6, 4)).mean([1, 2])\n",
+               {{"conv", convolution(3, 4, true)}, {"mix", linear(4, 4)}, {"whole", step("x")}}));
+  model->learn_shapes({at::randn({2, 3, 6, 6})});
+  EXPECT_EQ(axes_at(*model, "mix"), (Axes{"window", "token", "c"}));
+  EXPECT_EQ(axes_at(*model, "whole"), (Axes{"y", "x", "c"}));
+}
+
+TEST(AxesOf, AMapMadeOfPositionsIsWhatTheConvolutionReads) {
+  // Self-attention between convolutions (Zhang et al. 2018, SAGAN).
+  const auto model = shared_model(
+      scripted("def forward(self, x):\n"
+               "  h = torch.relu(self.first.forward(x))\n  t = h.flatten(2)\n"
+               "  a = torch.softmax(torch.bmm(t.transpose(1, 2), t), -1)\n"
+               "  m = self.map.forward(torch.bmm(t, a.transpose(1, 2)).view(x.size(0), 4, 5, 6))\n"
+               "  return self.second.forward(m).mean([2, 3])\n",
+               {{"first", convolution(3, 4, true)},
+                {"map", step("x")},
+                {"second", convolution(4, 5, true)}}));
+  model->learn_shapes({at::randn({2, 3, 5, 6})});
+  EXPECT_EQ(axes_at(*model, "map"), (Axes{"c", "y", "x"}));
+  EXPECT_EQ(axes_at(*model, "second"), (Axes{"c", "y", "x"}));
+}
+
 TEST(AxesOf, EmbeddingsWithPositionsFirst) {
   const auto model = shared_model(scripted(
       "def forward(self, x):\n  h = self.embed.forward(x.transpose(0, 1))\n"

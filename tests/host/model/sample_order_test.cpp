@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/host/model/scripted.h"
 
 namespace microtome::testing {
@@ -221,6 +223,49 @@ TEST(SampleOrderOf, ANetworkTracedForOneSampleSaysSo) {
     EXPECT_THAT(error.what(), HasSubstr("takes one sample at a time"));
     EXPECT_THAT(error.what(), HasSubstr("chunk: 1"));
   }
+}
+
+/// As a pipeline opens it.
+std::shared_ptr<host::ProgramModel> guarded_model(const std::string& source) {
+  return std::make_shared<host::ProgramModel>(
+      "m", host::torchscript::Lowering(scripted(source)).run(), ModelInput{}, at::kCPU);
+}
+
+TEST(SampleOrderOf, ANetworkThatMixesSamplesTakesOneAtATime) {
+  at::manual_seed(3);
+  for (const auto& [mixes, named] :
+       std::map<std::string, std::string>{{"x.softmax(0)", "softmax"},
+                                          {"x - x.mean(0)", "sub"},
+                                          {"x / x.abs().max()", "div"},
+                                          {"x.cumsum(0)", "cumsum"},
+                                          {"x + x.roll([1], [0])", "roll"},
+                                          {"x * x.flip([0])", "flip"}}) {
+    const auto model = guarded_model("def forward(self, x):\n  return torch.tanh(" + mixes + ")\n");
+    const at::Tensor x = at::randn({4, 3});
+    // Alone a sample's value does not depend on the chunk that it came in.
+    for (std::int64_t i = 0; i < 4; ++i)
+      EXPECT_EQ(model->run(named_inputs(*model, {x.slice(0, i, i + 1)}), {}).output().size(0), 1);
+    EXPECT_TRUE(model->mixes_samples()) << mixes;
+    EXPECT_EQ(model->most_samples(), 1);
+    try {
+      model->run(named_inputs(*model, {x}), {});
+      ADD_FAILURE() << mixes;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("beside it"));
+      EXPECT_THAT(error.what(), HasSubstr("aten::" + named));
+    }
+  }
+}
+
+TEST(SampleOrderOf, AMeanOverSamplesBesideTheOutputIsRefusedAlone) {
+  const auto model =
+      guarded_model("def forward(self, x):\n  h = torch.tanh(x)\n  return h, (h * h).mean()\n");
+  const at::Tensor x = at::randn({4, 3});
+  const Recording recording = model->run(named_inputs(*model, {x}), {});
+  EXPECT_FALSE(model->mixes_samples());
+  EXPECT_TRUE(at::allclose(recording.outputs.begin()->second, x.tanh()));
+  ASSERT_EQ(recording.refused_outputs.size(), 1);
+  EXPECT_THAT(recording.refused_outputs[0].second, HasSubstr("for any number of samples"));
 }
 
 TEST(SampleOrderOf, LoopsOverSamplesAndOverPositions) {

@@ -24,13 +24,20 @@ inline torch::jit::Module scripted(
   return module;
 }
 
+/// Of networks that branch on the whole batch, or write into some of its samples, the batch is
+/// meant.
+inline host::Program batch_program(const torch::jit::Module& module) {
+  host::Program program = host::torchscript::Lowering(module).run();
+  program.samples_may_mix = true;
+  return program;
+}
+
 inline host::ProgramModel model_of(const torch::jit::Module& module) {
-  return host::ProgramModel("m", host::torchscript::Lowering(module).run(), {}, at::kCPU);
+  return host::ProgramModel("m", batch_program(module), {}, at::kCPU);
 }
 
 inline std::shared_ptr<host::ProgramModel> shared_model(const torch::jit::Module& module) {
-  return std::make_shared<host::ProgramModel>("m", host::torchscript::Lowering(module).run(),
-                                              ModelInput{}, at::kCPU);
+  return std::make_shared<host::ProgramModel>("m", batch_program(module), ModelInput{}, at::kCPU);
 }
 
 /// 3 x 3, with random weights.

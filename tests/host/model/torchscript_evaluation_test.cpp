@@ -118,6 +118,16 @@ TEST(ScriptedEvaluation, BatchNormWithTheBatchsStatisticsIsRefused) {
   expect_same(norm("instance_norm(x, None, None, None, None, True, 0.1, 1e-5, True)"), {x});
 }
 
+TEST(ScriptedEvaluation, BatchNormOfAWeightIsNoTraining) {
+  // Weight standardization (Qiao et al. 2019), as timm writes it.
+  expect_same(scripted("def forward(self, x):\n"
+                       "  w = self.weight.reshape(1, 4, -1)\n"
+                       "  w = torch.batch_norm(w, None, None, None, None, True, 0.0, 1e-6, True)\n"
+                       "  return torch.conv2d(x, w.reshape(4, 3, 2, 2))\n",
+                       {}, {{"weight", at::randn({4, 3, 2, 2})}}),
+              {at::randn({2, 3, 5, 5})});
+}
+
 TEST(ScriptedEvaluation, AnAttributeThatIsSetAndReadInOneRunIsAVariable) {
   const auto stateful = [](const std::string& body) {
     return scripted("def forward(self, x):\n" + body, {}, {{"last", at::zeros({3})}});

@@ -1,4 +1,4 @@
-#include "host/model/operator_failure.h"
+#include "host/support/operator_failure.h"
 
 #include <regex>
 #include <utility>
@@ -17,7 +17,19 @@ std::string operator_failure(const std::string& libtorch_text) {
       {std::regex(R"re("\w+" not implemented for '(\w+)')re"),
        "this LibTorch can't compute it in $1 on this device"},
       {std::regex(R"(index out of range in self)"),
-       "an index, such as a token's id, is beyond the end of its table"}};
+       "an index, such as a token's id, is below 0 or beyond the end of its table"},
+      {std::regex(R"(can't allocate memory: you tried to allocate (\d+) bytes)"),
+       "it needs $1 bytes of memory, which this machine does not have"},
+      {std::regex(R"(size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\))"),
+       "its arguments don't fit each other: one has $1 entries where the other has $2"},
+      {std::regex(R"(vector::_M_range_check)"), "it takes a part that is not there"},
+      {std::regex(
+           R"(weight of size \[([\d, ]+)\], expected input\[[\d, ]+\] to have (\d+) channels?, but got (\d+))"),
+       "it takes $2 channels and got $3"},
+      {std::regex(R"(running_mean should contain (\d+) elements not (\d+))"),
+       "it takes $2 channels and got $1"},
+      {std::regex(R"(Input type \((.+?)\) and bias type \((.+?)\) should be the same)"),
+       "its input is of $1 and its weight of $2"}};
   if (libtorch_text.find("INTERNAL ASSERT") != std::string::npos)
     return "LibTorch fails in it for a reason that it does not say";
   for (const auto& [pattern, words] : known) {
