@@ -24,6 +24,34 @@ std::string plain_name(HookPoint hook) {
   return hook.site();
 }
 
+/// Of a call that a loop makes in a later turn; `execution` is the turn, from 1. nullptr: none.
+const HookSite* site_of_turn(const std::vector<HookSite>& sites, const HookPoint& hook,
+                             const std::function<ValueId(const HookSite&)>& loop_of,
+                             int& execution) {
+  const auto number = [](const HookPoint& name) {
+    return name.slot == HookPoint::Slot::operation ? name.occurrence : name.call;
+  };
+  const auto unnumbered = [](HookPoint name) {
+    (name.slot == HookPoint::Slot::operation ? name.occurrence : name.call) = 1;
+    return plain_name(name);
+  };
+  std::vector<const HookSite*> turns;  // what one turn of the loop calls, in this order
+  for (const HookSite& candidate : sites) {
+    if (candidate.in_loop && unnumbered(candidate.name) == unnumbered(hook))
+      turns.push_back(&candidate);
+  }
+  // How often a first loop turns before a second one nobody knows.
+  const auto is_elsewhere = [&](const HookSite* candidate) {
+    return loop_of(*candidate) != loop_of(*turns[0]);
+  };
+  if (turns.empty() || std::any_of(turns.begin(), turns.end(), is_elsewhere)) return nullptr;
+  const int since = number(hook) - number(turns[0]->name);
+  if (since < 0) return nullptr;
+  const int calls = static_cast<int>(turns.size());
+  execution = since / calls + 1;
+  return turns[static_cast<std::size_t>(since % calls)];
+}
+
 }  // namespace
 
 ProgramModel::ProgramModel(std::string name, Program program, const DeclaredInputs& inputs,
@@ -373,8 +401,7 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
               "it uses in its plan, or says `any_hook` there; runtime: {fold_batch_norm: false, "
               "fold_constants: false, pool_before_relu: false} does without folding");
     }
-    if (site.in_loop)
-      execution = hook.slot == HookPoint::Slot::operation ? hook.occurrence : hook.call;
+    if (site.in_loop) execution = 1;
     return site;
   }
   // `name:out[0]` of a module with one output.
@@ -383,14 +410,8 @@ const HookSite& ProgramModel::site(const HookPoint& hook, int& execution) const 
     plain.has_index = false;
     return site(plain, execution);
   }
-  // The k-th time that a loop comes by.
-  HookPoint first = hook;
-  (first.slot == HookPoint::Slot::operation ? first.occurrence : first.call) = 1;
-  if (const auto found = sites_.find(plain_name(first));
-      found != sites_.end() && program_.sites[found->second].in_loop) {
-    execution = hook.slot == HookPoint::Slot::operation ? hook.occurrence : hook.call;
-    return program_.sites[found->second];
-  }
+  const auto loop_of = [this](const HookSite& inside) { return outermost(inside); };
+  if (const HookSite* found = site_of_turn(program_.sites, hook, loop_of, execution)) return *found;
   std::vector<std::string> names;
   for (const HookSite& candidate : program_.sites) names.push_back(candidate.name.site());
   throw Error(hook.location, "the model" + (name_.empty() ? "" : " \"" + name_ + "\"") +

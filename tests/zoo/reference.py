@@ -13,6 +13,8 @@ def leaves(value):
     """Tensors in a value, in order."""
     if torch.is_tensor(value):
         return [value]
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        return [value.data]  # one object in TorchScript; its rows are of no one sample
     if isinstance(value, collections.abc.Mapping):
         value = list(value.values())
     if isinstance(value, (tuple, list)):

@@ -79,8 +79,9 @@ at::Tensor Baselines::made(const AttributionInput& input, const HookPoint& at, s
   // In the space of the hook point when that is an input, else in model space.
   if (at.is_model_input()) return like_input(value);
   for (const PortInfo& port : input.model.inputs()) {
-    const at::Tensor& given = inputs.at(port.name);
-    if (!given.is_floating_point()) continue;
+    // One that may be left out is not there.
+    const at::Tensor* given = inputs.find(port.name);
+    if (given == nullptr || !given->is_floating_point()) continue;
     pass.edits.push_back({parse_hook_point("input." + port.name), like_input});
   }
   // Of tokens there is no zero: it is one of the value itself.

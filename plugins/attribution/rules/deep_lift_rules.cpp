@@ -1,6 +1,8 @@
 #include "rules/deep_lift_rules.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "rules/operators.h"
 #include "rules/pairs.h"
@@ -11,6 +13,18 @@ namespace attribution {
 using namespace microtome;
 
 namespace {
+
+/// Functions whose slope is nowhere far above 1, so that it stands for the multiplier of any small
+/// difference.
+bool has_small_slope(const BackwardCall& call) {
+  static const std::set<std::string> names = {
+      "aten::relu",      "aten::relu6",       "aten::leaky_relu", "aten::prelu",
+      "aten::elu",       "aten::hardtanh",    "aten::clamp",      "aten::clamp_min",
+      "aten::clamp_max", "aten::hardsigmoid", "aten::hardswish",  "aten::sigmoid",
+      "aten::tanh",      "aten::gelu",        "aten::silu",       "aten::softplus",
+      "aten::threshold", "aten::mish"};
+  return names.contains(call.node.operation);
+}
 
 /// Multipliers of a function of one value at a time.
 std::vector<at::Tensor> rescale(const BackwardCall& call, std::int64_t samples) {
@@ -24,9 +38,12 @@ std::vector<at::Tensor> rescale(const BackwardCall& call, std::int64_t samples) 
   const at::Tensor slopes =
       pull_back(call, call.arguments, {place}, at::ones_like(call.outputs[0]))[0];
   std::vector<at::Tensor> result = no_gradients(call);
-  result[0] = input.both(arriving * multiplier(output.difference(), input.difference(),
-                                               argument_pair(call, 0, slopes, samples).sample,
-                                               output.sample));
+  const at::Tensor slope = argument_pair(call, 0, slopes, samples).sample;
+  const at::Tensor found =
+      has_small_slope(call)
+          ? ratio(output.difference(), input.difference(), slope)
+          : multiplier(output.difference(), input.difference(), slope, output.sample);
+  result[0] = input.both(arriving * found);
   return result;
 }
 

@@ -56,6 +56,23 @@ TEST(ScriptedModel, RunsALoopWhoseLengthDependsOnTheInput) {
   EXPECT_THROW(model.run(named_inputs(model, {x}), pass), Error);
 }
 
+TEST(ScriptedModel, CallsBeforeALoopAndInItsTurnsAreCountedOn) {
+  const Module module = scripted(
+      "def forward(self, x):\n  out = [self.act.forward(x[:, 0])]\n"
+      "  for t in range(x.size(1)):\n    out.append(self.act.forward(x[:, t] * 2))\n"
+      "    out.append(self.act.forward(x[:, t] * 3))\n"
+      "  return torch.stack(out, 1)\n",
+      {{"act", scripted("def forward(self, x):\n  return torch.tanh(x)\n")}});
+  const auto model = model_of(module);
+  const at::Tensor x = at::randn({2, 4, 3});
+  for (int call = 1; call <= 9; ++call) {
+    Pass pass;
+    pass.capture = {parse_hook_point("act@" + std::to_string(call))};
+    const auto recording = model.run(named_inputs(model, {x}), pass);
+    EXPECT_TRUE(recording.captured[0].equal(recording.output().select(1, call - 1))) << call;
+  }
+}
+
 TEST(ScriptedModel, WritesInPlaceInALoopIntoATensorFromOutside) {
   expect_same(
       scripted("def forward(self, x):\n  total = torch.zeros_like(x[:, 0])\n  view = total[0]\n"
