@@ -29,6 +29,8 @@ def with_leaf(value, number, tensor):
         if torch.is_tensor(part):
             count[0] += 1
             return tensor if count[0] == number else part
+        if isinstance(part, torch.nn.utils.rnn.PackedSequence):
+            return part._replace(data=rebuilt(part.data))
         if isinstance(part, collections.abc.Mapping):
             copy = part.copy()
             for key, inner in part.items():
