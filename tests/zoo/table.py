@@ -4,7 +4,7 @@ import re
 
 PAGE = """# Networks compared with PyTorch
 
-Made by `tests/zoo/run.py --write-docs`, which tries networks as people write them: every architecture of torchvision, and
+Made by `tests/zoo/run.py --write-docs`, which tries networks as people write them: the architectures of torchvision, and
 small networks in the styles of Hugging Face's transformers, timm, MONAI, of audio and sequence models. Weights are random
 (batch norms as after training, no bias zero), in float32 unless the name says otherwise.
 
