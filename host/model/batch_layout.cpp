@@ -333,8 +333,7 @@ std::string BatchLayout::one_at_a_time() const {
   switch (sample_count_) {
     case SampleCount::one:
       return "takes one sample at a time, as it was traced for one: export it with a free number "
-             "of "
-             "samples, or run it in chunks of one (runtime: {chunk: 1}) by stages that need no "
+             "of samples, or run it in chunks of one (runtime: {chunk: 1}) by stages that need no "
              "more at once. On several it fails: " +
              failure_;
     case SampleCount::coupled:
@@ -342,8 +341,7 @@ std::string BatchLayout::one_at_a_time() const {
              (mixed_ < 0 ? std::string() : maker(mixed_) + " mixes them. ") +
              "An LSTM or an encoder that takes positions first, a softmax or a mean over dimension "
              "0 do that. Mend the network (batch_first=True, another dimension), or run each "
-             "sample "
-             "alone: runtime: {chunk: 1}";
+             "sample alone: runtime: {chunk: 1}";
     default:
       return {};
   }

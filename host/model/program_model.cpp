@@ -291,10 +291,7 @@ void ProgramModel::declare_images(const std::string& input) const {
 }
 
 std::int64_t ProgramModel::most_samples() const {
-  if (origin_ != nullptr) return origin_->most_samples();
-  learn_default_shapes();
-  const Trial* const taught = taught_;
-  return taught != nullptr && !taught->layout->one_at_a_time().empty() ? 1 : Model::most_samples();
+  return one_at_a_time().empty() ? Model::most_samples() : 1;
 }
 
 std::string ProgramModel::one_at_a_time() const {

@@ -52,6 +52,17 @@ bool runs_on_two(const ProgramModel& model) {
   }
 }
 
+/// Whether it runs on one channel of the images, as a network for grey ones does.
+bool runs_on_grey(const ProgramModel& model, std::vector<PortInfo> inputs,
+                  std::vector<at::Tensor> samples) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].shape.size() != 3 || inputs[i].shape[0] != 3) continue;
+    inputs[i].shape[0] = 1;
+    samples[i] = samples[i].narrow(1, 0, 1);
+  }
+  return !try_model(*model.fed(std::move(inputs), std::move(samples)));
+}
+
 }  // namespace
 
 std::shared_ptr<ProgramModel> Feeding::feed(const ProgramModel& model, const HostDataset& data,
@@ -91,11 +102,11 @@ std::shared_ptr<ProgramModel> Feeding::feed(const ProgramModel& model, const Hos
     samples[place] = at::stack(rows);
     check_ids(samples[place], binding, model.uses()[place].ids);
   }
-  auto fed = model.fed(std::move(inputs), std::move(samples));
+  auto fed = model.fed(inputs, samples);
   if (const auto why = try_model(*fed)) {
     if (runs_on_two(*fed)) return nullptr;
     const bool wants_grey = data.info().images() != nullptr &&
-                            why->find("takes 1 channels and got 3") != std::string::npos;
+                            runs_on_grey(model, std::move(inputs), std::move(samples));
     throw Error("the model \"" + model.name() + "\" can't run on samples of the dataset \"" +
                 data.info().name + "\", " + describe_inputs(*fed) + ": " + *why +
                 (wants_grey

@@ -25,13 +25,11 @@ std::string operator_failure(const std::string& libtorch_text) {
       {std::regex(R"(vector::_M_range_check)"), "it takes a part that is not there"},
       {std::regex(
            R"(weight of size \[([\d, ]+)\], expected input\[[\d, ]+\] to have (\d+) channels?, but got (\d+))"),
-       "it takes $2 channels and got $3"},
+       "the number of channels must be $2 and is $3"},
       {std::regex(R"(running_mean should contain (\d+) elements not (\d+))"),
-       "it takes $2 channels and got $1"},
+       "the number of channels must be $2 and is $1"},
       {std::regex(R"(Input type \((.+?)\) and bias type \((.+?)\) should be the same)"),
        "its input is of $1 and its weight of $2"}};
-  if (libtorch_text.find("INTERNAL ASSERT") != std::string::npos)
-    return "LibTorch fails in it for a reason that it does not say";
   for (const auto& [pattern, words] : known) {
     std::smatch match;
     if (std::regex_search(libtorch_text, match, pattern)) return match.format(words);

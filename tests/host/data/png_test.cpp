@@ -4,6 +4,7 @@
 
 #include "host/data/image_decoder.h"
 #include "host/data/image_transform.h"
+#include "tests/host/data/orientations.h"
 #include "tests/support/png_file.h"
 #include "tests/support/temporary_folder.h"
 
@@ -109,15 +110,7 @@ TEST(Png, SixteenBitsAreScaledAndRounded) {
 
 TEST(Png, ExifOrientationStandsUprightAsThatOfJpeg) {
   const at::Tensor image = noise(3);
-  const at::Tensor upright[9] = {{},
-                                 image,
-                                 image.flip({2}),
-                                 image.flip({1, 2}),
-                                 image.flip({1}),
-                                 image.transpose(1, 2),
-                                 image.transpose(1, 2).flip({2}),
-                                 image.transpose(1, 2).flip({1, 2}),
-                                 image.transpose(1, 2).flip({1})};
+  const auto upright = upright_by_orientation(image);
   for (int orientation = 1; orientation <= 8; ++orientation) {
     const std::string little = "II" + bytes_of({42, 0, 8, 0, 0,           0, 1, 0, 0x12, 1, 3, 0,
                                                 1,  0, 0, 0, orientation, 0, 0, 0, 0,    0, 0, 0});
@@ -126,10 +119,10 @@ TEST(Png, ExifOrientationStandsUprightAsThatOfJpeg) {
     for (const std::string& exif : {little, big}) {
       PngFile file = png_of(image, 2);
       file.before = {{"eXIf", exif}};
-      EXPECT_TRUE(decoded(file).equal(upright[orientation])) << orientation;
+      EXPECT_TRUE(decoded(file).equal(upright.at(orientation))) << orientation;
       file.before.clear();
       file.after = {{"eXIf", exif}};
-      EXPECT_TRUE(decoded(file).equal(upright[orientation])) << orientation << ", at the end";
+      EXPECT_TRUE(decoded(file).equal(upright.at(orientation))) << orientation << ", at the end";
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "microtome/value.h"
+#include "tests/plugins/attribution/plain_loops.h"
 #include "tests/support/program.h"
 #include "tests/support/safetensors_reader.h"
 #include "tests/support/temporary_folder.h"
@@ -27,11 +28,7 @@ struct Reference {
   int threads = 1;
 };
 
-/// The same integral by a plain loop over the network as `torch::jit` runs it on this machine.
-///
-/// A ReLU whose input is within rounding of zero, and a tie in max pooling, are decided by the last
-/// bit, which the kernels of another processor leave otherwise; one of them moves an attribution by
-/// up to 1e-3 of the largest. So the reference binds to 1e-4 only where this loop is there as well.
+/// The same integral by a plain loop.
 at::Tensor plain_integrated_gradients(const Reference& reference, const std::string& path,
                                       const at::Tensor& inputs, const at::Tensor& target) {
   const int before = at::get_num_threads();
@@ -59,18 +56,9 @@ at::Tensor plain_integrated_gradients(const Reference& reference, const std::str
       weights.push_back(k == 0 || k == 16 ? 1 / 32.0 : 1 / 16.0);
     }
   } else {
-    // Golub and Welsch 1969: nodes are the eigenvalues of the Jacobi matrix.
-    at::Tensor jacobi = at::zeros({32, 32}, at::kDouble);
-    for (int k = 1; k < 32; ++k) {
-      const double beside = k / std::sqrt(4.0 * k * k - 1);
-      jacobi[k][k - 1] = beside;
-      jacobi[k - 1][k] = beside;
-    }
-    const auto [values, vectors] = at::linalg_eigh(jacobi);
-    for (int k = 0; k < 32; ++k) {
-      nodes.push_back((values[k].item<double>() + 1) / 2);
-      weights.push_back(std::pow(vectors[0][k].item<double>(), 2));
-    }
+    const PlainQuadrature rule = plain_gauss_legendre(32);
+    nodes = rule.nodes;
+    weights = rule.weights;
   }
   const at::Tensor from = before_layer(at::zeros_like(inputs)), to = before_layer(inputs);
   at::Tensor total = at::zeros_like(to, at::kDouble);
