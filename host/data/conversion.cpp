@@ -23,9 +23,10 @@ std::string first_where(const at::Tensor& values, const at::Tensor& is_wrong) {
 Conversion Conversion::read(const Value& value, at::ScalarType from) {
   const std::string& word = value.as_string();
   if (word == pixels_word) {
-    if (from != at::kByte)
+    if (from != at::kByte && !c10::isFloatingType(from))
       throw Error(value.location(),
-                  "pixels are made of uint8, and the field is " + type_name(from));
+                  "pixels are made of uint8, or are real numbers in 0..1, and the field is " +
+                      type_name(from));
     return {at::kFloat, true};
   }
   const auto type = type_named(word);
@@ -39,7 +40,15 @@ Conversion Conversion::read(const Value& value, at::ScalarType from) {
 
 at::Tensor Conversion::apply(const at::Tensor& values) const {
   // As image folders do it.
-  if (is_pixels) return values.to(at::kFloat).div(255);
+  if (is_pixels && values.scalar_type() == at::kByte) return values.to(at::kFloat).div(255);
+  if (is_pixels) {
+    const at::Tensor is_wrong = values.ge(0).logical_and(values.le(1)).logical_not();
+    if (is_wrong.any().item<bool>())
+      throw Error("the value " + first_where(values, is_wrong) +
+                  " is no pixel in 0..1; where a dataset holds normalised images, leave out "
+                  "`pixels`; where they are 0..255, store them as uint8");
+    return values.to(at::kFloat);
+  }
   if (converts_exactly(values.scalar_type(), to)) return values.to(to);
   const at::Tensor converted = values.to(to);
   at::Tensor is_wrong;

@@ -66,7 +66,8 @@ class ImageFolder final : public HostDataset {
     info_.size = static_cast<std::int64_t>(files_.size());
     FieldInfo image{"image", at::kFloat, {}, {}, true};
     image.shape = read(0).fields.at("image").sizes().vec();
-    image.normalised = params_.transform.normalises();
+    image.mean = params_.transform.mean;
+    image.std = params_.transform.std;
     info_.fields.push_back(std::move(image));
     if (!labels_.empty()) info_.fields.push_back({"label", at::kLong, {}, names_, false});
   }

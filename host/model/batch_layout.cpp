@@ -47,6 +47,16 @@ at::Tensor rows_given(const at::Tensor& input, std::int64_t count) {
   return input.index_select(0, places.to(input.device()));
 }
 
+/// Of the branches and loops in a block, whatever they lie in.
+void add_results(const Block& block, std::set<ValueId>& values) {
+  for (const Node& node : block.nodes) {
+    for (const Block& inner : node.blocks) {
+      values.insert(inner.results.begin(), inner.results.end());
+      add_results(inner, values);
+    }
+  }
+}
+
 using Keep = std::function<void(ValueId, const c10::IValue&)>;
 
 /// Runs the program and gives each value to `keep` as often as it is made.
@@ -65,9 +75,10 @@ void run_all(const ProgramIndex& index, const std::vector<at::Tensor>& inputs, c
   }
   std::set<ValueId> hooked;
   for (const HookSite& site : program.sites) hooked.insert(site.value);
+  add_results(program.body, hooked);
   for (ValueId id = 0; id < program.value_count; ++id) {
     const bool outermost = index.is_outermost(id);
-    // Inside of branches and loops only what can be asked for.
+    // Inside of branches and loops only what can be asked for, and what leaves them.
     if (!outermost && !hooked.contains(id)) continue;
     ValueActions action;
     action.value = id;
@@ -130,6 +141,34 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
   }
   settle();
   find_coupling();
+}
+
+BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs,
+                         const BatchLayout& given)
+    : index_(&index),
+      values_(given.values_),
+      sample_count_(given.sample_count_),
+      trial_samples_(few),
+      failure_(given.failure_),
+      mixed_(given.mixed_) {
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> two;
+  for (const at::Tensor& input : inputs)
+    two.push_back(holds_samples(input) ? three_rows(input).slice(0, 0, few) : input);
+  std::vector<c10::IValue> made(values_.size());  // all at once: no two have a memory by chance
+  run_all(index, two, [&](ValueId id, const c10::IValue& value) {
+    c10::IValue& first = made[static_cast<std::size_t>(id)];
+    if (first.isNone()) first = value;
+  });
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    ValueLayout& layout = values_[i];
+    layout.memory = memory_of(made[i]);
+    if (layout.memory == 0 || made[i].toTensor().layout() != at::kStrided) continue;
+    layout.type = made[i].toTensor().scalar_type();
+    layout.sizes = made[i].toTensor().sizes().vec();
+    if (layout.kind == ValueLayout::Kind::rows)
+      layout.bytes_per_row = static_cast<double>(made[i].toTensor().nbytes()) / few;
+  }
 }
 
 bool BatchLayout::compares(const std::vector<at::Tensor>& three) {

@@ -34,12 +34,20 @@ class BatchLayout {
   /// `inputs`: real ones, N first in each; the first samples are used. Where the network raises an
   /// exception on any of them, the values that it made before are known.
   BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs);
+  /// Of a plan that makes no other values than the network as it was given, whose places of samples
+  /// `given` knows: one run on two samples tells the sizes and what shares its memory.
+  BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor>& inputs,
+              const BatchLayout& given);
 
   const ValueLayout& of(ValueId value) const { return values_[static_cast<std::size_t>(value)]; }
   SampleCount sample_count() const { return sample_count_; }
   /// Whether the network fails on these samples in any number, so that only what it makes before is
   /// known.
   bool is_partial() const { return is_partial_; }
+  /// Whether the places were found by comparing runs, so that they hold for any number of samples.
+  bool is_compared() const {
+    return !is_partial_ && sample_count_ != SampleCount::one && sample_count_ != SampleCount::fixed;
+  }
   /// How the network fails on two samples, where it does not take any number.
   const std::string& failure() const { return failure_; }
   /// Why it takes one sample at a time, and what a user can do; empty where it takes more.

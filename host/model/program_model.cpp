@@ -246,7 +246,12 @@ const ProgramModel::Trial& ProgramModel::trial(const std::vector<at::Tensor>& in
                                                 : std::vector<std::int64_t>());
     here.push_back(input.defined() ? taken(i, input) : input);
   }
-  made->layout = std::make_unique<BatchLayout>(index_, here);
+  const bool has_own_values =
+      origin_ == nullptr || origin_->program_.value_count != program_.value_count;
+  const BatchLayout* const given = has_own_values ? nullptr : origin_->trial(inputs).layout.get();
+  made->layout = given != nullptr && given->is_compared()
+                     ? std::make_unique<BatchLayout>(index_, here, *given)
+                     : std::make_unique<BatchLayout>(index_, here);
   if (origin_ == nullptr) made->axes = axes_of(*made->layout);
   trials_.push_back(std::move(made));
   return *trials_.back();
@@ -265,12 +270,37 @@ ValueView ProgramModel::view_of(ValueId value, const Trial& trial) {
   return view;
 }
 
+namespace {
+
+/// Whether what operators say of a dimension rules out what it is declared to be. Positions may go
+/// by several names; channels are nothing else, and an image is not turned.
+bool contradicts(const std::string& known, const std::string& declared) {
+  if (known.empty() || known == declared) return false;
+  const auto is_of_image = [](const std::string& axis) {
+    return axis == "x" || axis == "y" || axis == "z";
+  };
+  return known == "c" || declared == "c" || (is_of_image(known) && is_of_image(declared));
+}
+
+}  // namespace
+
 std::unique_ptr<ValueAxes> ProgramModel::axes_of(const BatchLayout& layout) const {
   for (const auto& [value, axes] : declared_axes_) {
     const std::size_t rank = layout.shape(value).size();
-    if (rank > 0 && axes.size() + 1 != rank)
+    if (rank == 0) continue;
+    if (axes.size() + 1 != rank)
       throw Error("the axes " + axes_text(axes) + " are declared for a value that has " +
                   std::to_string(rank - 1) + " dimensions after N");
+    auto others = declared_axes_;
+    others.erase(value);
+    const Axes known = ValueAxes(index_, layout, others).of(value);
+    for (std::size_t d = 0; d < known.size() && d < axes.size(); ++d) {
+      if (contradicts(known[d], axes[d]))
+        throw Error("the axes " + axes_text(axes) +
+                    " are declared for a value whose axes, by the operators that make and read it, "
+                    "are " +
+                    axes_text(known) + "; dimension " + std::to_string(d + 1) + " is " + known[d]);
+    }
   }
   return std::make_unique<ValueAxes>(index_, layout, declared_axes_);
 }

@@ -226,7 +226,7 @@ void Binder::check_shape(const Attempt& attempt, std::size_t input, const FieldI
                          const Location& place) {
   const DatasetInfo& data = attempt.data;
   const bool normalises = attempt.model.normalised_input() == input;
-  if (normalises && field.normalised) {
+  if (normalises && field.is_normalised()) {
     problems_.add(place, "both the model (input: mean, std) and the dataset \"" + data.name +
                              "\" (transform: normalize) normalise; remove one of them");
   }

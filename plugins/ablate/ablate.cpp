@@ -258,6 +258,7 @@ Ablate::Effects Ablate::effects(const Work& work,
   const bool on_outputs = target.capture().empty();
 
   std::vector<at::Tensor> donated;
+  std::vector<std::string> donor_ids;
   if (params_.with == Replacement::resample) {
     std::vector<std::int64_t> donors;
     donors.reserve(positions.size());
@@ -266,7 +267,9 @@ Ablate::Effects Ablate::effects(const Work& work,
     Pass pass;
     pass.capture = work.places;
     pass.outputs = false;
-    donated = work.model.run(work.context.bind("model", work.data.load(donors)), pass).captured;
+    const Batch from = work.data.load(donors);
+    donor_ids = from.ids;
+    donated = work.model.run(work.context.bind("model", from), pass).captured;
   }
   const auto replacing = [&](const HookPoint& hook) -> Edit {
     const std::size_t place = Work::place_in(work.places, hook);
@@ -296,6 +299,13 @@ Ablate::Effects Ablate::effects(const Work& work,
     const Recording patched =
         cut ? work.model.resume(*clean.snapshots[*cut], pass) : work.model.run(inputs, pass);
     const at::Tensor score = target.score(patched).to(at::kFloat).cpu();
+    if (!donated.empty() && first_not_finite(score)) {
+      // Then it is the donor that is to be looked at.
+      for (const HookPoint& hook : work.sites[s])
+        demand_finite(donated[Work::place_in(work.places, hook)], donor_ids,
+                      "the value at \"" + whole(hook).text() +
+                          "\", which takes the place of another sample's,");
+    }
     demand_finite(score, batch.ids,
                   "the target's score with " + site_text(work.sites[s]) + " replaced");
     effect.push_back(score - result.clean);

@@ -120,7 +120,7 @@ Plan ActivationMaximization::plan(const PlanInputs& inputs) const {
     const FieldInfo* image = data->images();
     if (image == nullptr) {
       problems.add({}, "the dataset \"" + data->name + "\" has no images of one size");
-    } else if (image->normalised) {
+    } else if (image->is_normalised()) {
       problems.add({}, "the dataset \"" + data->name +
                            "\" is normalised; images are made in 0..1: let the model normalise "
                            "(input: mean, std)");

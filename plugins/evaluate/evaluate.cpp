@@ -62,6 +62,10 @@ Plan Evaluate::plan(const PlanInputs& inputs) const {
     inputs.problems().add({}, "the dataset \"" + data->name + "\" has no field \"" + params_.label +
                                   "\"" + suggestion(params_.label, names));
   }
+  const PortInfo* output = inputs.check_output("model", params_.output, {});
+  if (output != nullptr && !output->shape.empty() && output->shape.size() != 1)
+    inputs.problems().add({}, "the output must be N x classes, \"" + output->name + "\" has rank " +
+                                  std::to_string(output->shape.size() + 1));
   plan.outputs.push_back({"metrics",
                           kind::metrics,
                           {{"confusion", at::kLong, {-1, -1}, false},

@@ -55,22 +55,23 @@ const ReceptiveFields::Run& ReceptiveFields::run(std::size_t i) {
                                  .requires_grad_(image.is_floating_point());
     NamedTensors given = inputs_;
     given.set(image_input_, noise);
-    runs_.push_back({noise, model_.run(given, pass_).captured[0]});
+    const Recording passed = model_.run(given, pass_);
+    const at::Tensor value = channels_first(passed.captured[0], passed.axes[0]);
+    runs_.push_back({noise, value.dim() > 2 ? value[0].flatten(1) : at::Tensor()});
   }
   return runs_[i];
 }
 
-Box ReceptiveFields::box(std::int64_t unit, std::int64_t y, std::int64_t x) {
-  const auto [place, is_new] = known_.try_emplace({unit, y, x});
-  Box& found = place->second;
+Box ReceptiveFields::box(std::int64_t unit, std::int64_t place) {
+  const auto [known, is_new] = known_.try_emplace({unit, place});
+  Box& found = known->second;
   if (!is_new) return found;
   for (std::size_t i = 0; i < most_runs; ++i) {
     const Run& one = run(i);
-    if (one.value.dim() != 4 || !one.value.requires_grad()) return found = whole_;
+    if (!one.value.defined() || !one.value.requires_grad()) return found = whole_;
     const Box before = found;
     one.noise.mutable_grad() = at::Tensor();
-    one.value.select(0, 0).select(0, unit).select(0, y).select(0, x).backward(
-        {}, /*retain_graph=*/true);
+    one.value[unit][place].backward({}, /*retain_graph=*/true);
     const at::Tensor& gradient = one.noise.grad();
     if (gradient.defined()) found = around(found, reached(gradient));
     if (i + 1 >= fewest_runs && found == before) break;

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <map>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "microtome/sdk.h"
@@ -27,12 +27,14 @@ class ReceptiveFields {
 
   /// Empty when no pixel reaches the place (it sees padding alone); the whole image for a layer
   /// without places, or without a gradient.
-  Box box(std::int64_t unit, std::int64_t y, std::int64_t x);
+  /// `place`: its number among the layer's places, the last dimension running fastest.
+  Box box(std::int64_t unit, std::int64_t place);
 
  private:
   /// A recorded run on one image of noise.
   struct Run {
-    at::Tensor noise, value;
+    at::Tensor noise;
+    at::Tensor value;  ///< units x places; undefined for a layer without places
   };
   const Run& run(std::size_t i);
 
@@ -43,7 +45,7 @@ class ReceptiveFields {
   at::Generator generator_;
   Box whole_;
   std::vector<Run> runs_;
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, Box> known_;
+  std::map<std::pair<std::int64_t, std::int64_t>, Box> known_;
 };
 
 }  // namespace top_activations

@@ -9,7 +9,10 @@ using namespace microtome;
 
 namespace {
 
-bool is_unit(const Axes& axes) { return axes == Axes{"c"}; }
+/// Of a layer's value: N x units x places, these in one dimension.
+at::Tensor by_place(const at::Tensor& units) {
+  return units.dim() == 2 ? units.unsqueeze(2) : units.flatten(2);
+}
 
 /// Keeps the first `count` columns in the order of `values`; of equals the earlier sample.
 void keep(at::Tensor& values, at::Tensor& samples, at::Tensor& places, std::int64_t count,
@@ -44,7 +47,8 @@ void TopActivations::describe(StageSpec<Params>& spec) {
   spec.input("data", {kind::dataset}).doc("the images that are searched");
   spec.output("samples", "samples")
       .doc(
-          "for each sample `activation` [units] and its `place`, y * W + x; `crops` [units, most / "
+          "for each sample `activation` [units] and the number of its `place`, y * W + x of an "
+          "image's; `crops` [units, most / "
           "random / least, count, C, "
           "S, S] in 0..1, with `values`, `positions` of the samples and `boxes` (top, left, "
           "bottom, right: the rows and columns of pixels that the place sees, by gradients; all 0 "
@@ -69,17 +73,22 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
                           "units are named by `units`; leave out the selector");
   }
   if (const auto info = inputs.resolve("model", params_.layer)) {
-    const bool is_shown = is_unit(info->axes) || is_map(info->axes);
-    if (!info->shape.empty() && !is_shown) {
-      inputs.problems().add(params_.layer.location,
-                            "units of N x D or N x C x H x W can be shown; the axes of \"" +
-                                params_.layer.text() + "\" are " + axes_text(info->axes));
+    const bool has_units = has_axis("c", info->axes);
+    if (!info->shape.empty() && !has_units) {
+      inputs.problems().add(
+          params_.layer.location,
+          "no axis of \"" + params_.layer.text() +
+              "\" is known to be its channels, which are the units; its axes are " +
+              axes_text(info->axes) + " (say axes: on the model)");
     }
     for (const std::int64_t unit : params_.units) {
-      if (is_shown && unit >= info->shape[1]) {
+      if (!has_units) break;
+      const auto rank = static_cast<std::int64_t>(info->shape.size());
+      const std::int64_t count =
+          info->shape[static_cast<std::size_t>(axis_dimension("c", info->axes, rank))];
+      if (unit >= count) {
         inputs.problems().add({}, "unit " + std::to_string(unit) + " is out of range: \"" +
-                                      params_.layer.text() + "\" has " +
-                                      std::to_string(info->shape[1]));
+                                      params_.layer.text() + "\" has " + std::to_string(count));
       }
     }
   }
@@ -101,14 +110,12 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
 
 void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
   const at::Tensor index = at::tensor(params_.units, at::kLong);
-  at::Tensor value = chunk.recording->captured[0].cpu();
-  if (const Axes& axes = chunk.recording->axes[0]; !is_unit(axes) && !is_map(axes))
-    throw Error("units of N x D or N x C x H x W can be shown; the layer's axes are " +
-                (axes.empty() ? "not known" : axes_text(axes)));
-  value = value.index_select(1, index).to(at::kFloat);
-  demand_finite(value, chunk.batch.ids, "the value at \"" + params_.layer.text() + "\"");
-  value = value.flatten(2);
-  if (value.dim() == 2) value = value.unsqueeze(2);
+  const at::Tensor units =
+      channels_first(chunk.recording->captured[0].cpu(), chunk.recording->axes[0])
+          .index_select(1, index)
+          .to(at::kFloat);
+  demand_finite(units, chunk.batch.ids, "the value at \"" + params_.layer.text() + "\"");
+  const at::Tensor value = by_place(units);
   const auto [largest, place] = value.max(2);  // [N, U]
   chunk.emit("samples", "activation", largest);
   chunk.emit("samples", "place", place);
@@ -140,18 +147,17 @@ void TopActivations::merge(Extremes& earlier, Extremes&& later) const {
 }
 
 at::Tensor TopActivations::crops(const at::Tensor& samples, const at::Tensor& places,
-                                 at::Tensor boxes, ReceptiveFields& fields, std::int64_t width,
-                                 const std::string& image, Context& context) const {
+                                 at::Tensor boxes, ReceptiveFields& fields, const FieldInfo& image,
+                                 Context& context) const {
   std::vector<at::Tensor> all;
   const Dataset& data = context.dataset("data");
   for (std::int64_t unit = 0; unit < samples.size(0); ++unit) {
     context.check_cancelled();
     for (std::int64_t k = 0; k < samples.size(1); ++k) {
       const at::Tensor pixels =
-          data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image).to(at::kFloat);
-      const std::int64_t place = places[unit][k].item<std::int64_t>();
-      const Box box =
-          fields.box(params_.units[static_cast<std::size_t>(unit)], place / width, place % width);
+          image.pixels(data.load({samples[unit][k].item<std::int64_t>()}).fields.at(image.name));
+      const Box box = fields.box(params_.units[static_cast<std::size_t>(unit)],
+                                 places[unit][k].item<std::int64_t>());
       boxes[unit][k].copy_(at::tensor(
           std::vector<std::int64_t>{box.top, box.left, box.bottom, box.right}, at::kLong));
       const std::int64_t side = params_.crop_size;
@@ -183,14 +189,11 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   ReceptiveFields fields(model, inputs, image_input, params_.layer, generator);
   Pass pass;
   pass.capture = {params_.layer};
-  const auto values_at = [&](const at::Tensor& value) {
-    at::Tensor chosen =
-        value.cpu().to(at::kFloat).index_select(1, at::tensor(params_.units, at::kLong));
-    chosen = chosen.flatten(2);
-    return chosen.dim() == 2 ? chosen.unsqueeze(2) : chosen;
+  const auto values_of = [&](const Batch& batch) {
+    const Recording recording = model.run(context.bind("model", batch), pass);
+    return by_place(channels_first(recording.captured[0].cpu(), recording.axes[0]).to(at::kFloat))
+        .index_select(1, at::tensor(params_.units, at::kLong));
   };
-  const at::Tensor example = model.run(inputs, pass).captured[0];
-  const std::int64_t width = example.dim() == 4 ? example.size(3) : 1;
 
   // Random samples, the same for all units, so that rows can be compared.
   const std::int64_t count = state.values.size(1);
@@ -200,8 +203,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   at::Tensor random_places = at::empty_like(state.places);
   for (std::int64_t k = 0; k < count; ++k) {
     const Batch one = data.load({drawn[k].item<std::int64_t>()});
-    const auto [value, place] =
-        values_at(model.run(context.bind("model", one), pass).captured[0]).max(2);
+    const auto [value, place] = values_of(one).max(2);
     random_values.select(1, k).copy_(value[0]);
     random_places.select(1, k).copy_(place[0]);
   }
@@ -213,7 +215,7 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   std::vector<at::Tensor> shown;
   for (std::int64_t sort = 0; sort < 3; ++sort) {
     shown.push_back(crops(positions.select(1, sort), places.select(1, sort), boxes.select(1, sort),
-                          fields, width, image->name, context));
+                          fields, *image, context));
   }
 
   ArtifactWriter& writer = context.output("samples");

@@ -34,7 +34,7 @@ class TopActivations final : public microtome::StreamingStage<Extremes> {
  private:
   /// What the places see, [U, count, C, S, S]; writes their boxes to `boxes` [U, count, 4].
   at::Tensor crops(const at::Tensor& samples, const at::Tensor& places, at::Tensor boxes,
-                   ReceptiveFields& fields, std::int64_t width, const std::string& image,
+                   ReceptiveFields& fields, const microtome::FieldInfo& image,
                    microtome::Context& context) const;
   Params params_;
 };

@@ -114,7 +114,7 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
     if (data == nullptr) continue;
     const FieldInfo* image = data->images();
     const FieldInfo* label = data->find(params_.label);
-    if (image == nullptr || image->normalised)
+    if (image == nullptr || image->is_normalised())
       inputs.problems().add({}, "the dataset \"" + data->name +
                                     "\" has no images in 0..1 of one "
                                     "size");

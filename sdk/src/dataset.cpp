@@ -10,6 +10,16 @@ namespace microtome {
 
 Dataset::~Dataset() = default;
 
+at::Tensor FieldInfo::pixels(const at::Tensor& images) const {
+  const at::Tensor values = images.to(at::kFloat);
+  if (!is_normalised()) return values;
+  const auto by_channel = [&](const std::vector<double>& numbers) {
+    return at::tensor(numbers, at::kFloat).view({-1, 1, 1}).to(values.device());
+  };
+  // Rounding may have left 0..1 by a little.
+  return (values * by_channel(std) + by_channel(mean)).clamp(0, 1);
+}
+
 const FieldInfo* DatasetInfo::find(const std::string& field) const {
   for (const FieldInfo& info : fields) {
     if (info.name == field) return &info;
@@ -28,7 +38,7 @@ const FieldInfo* shown_images(const DatasetInfo& data, const Batch& batch,
                               const NamedTensors& inputs) {
   const FieldInfo* first = nullptr;
   for (const FieldInfo& field : data.fields) {
-    if (!field.image || field.normalised || batch.fields.find(field.name) == nullptr) continue;
+    if (!field.image || batch.fields.find(field.name) == nullptr) continue;
     const at::Tensor& images = batch.fields.at(field.name);
     if (images.dim() != 4) continue;
     if (first == nullptr) first = &field;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "microtome/dataset.h"
+#include "output_words.h"
 
 namespace microtome {
 
@@ -43,6 +44,13 @@ double HookPointInfo::bytes() const {
   return bytes;
 }
 
+std::string several_outputs(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return "the model has several outputs, " + text +
+         ": say which is meant (output: NAME; in a target {of: predicted, output: NAME})";
+}
+
 const at::Tensor& Recording::output(const std::string& name) const {
   if (!name.empty()) {
     for (const auto& [refused, reason] : refused_outputs) {
@@ -55,10 +63,9 @@ const at::Tensor& Recording::output(const std::string& name) const {
     throw Error("the model has no tensor output");
   }
   if (outputs.size() > 1) {
-    std::string names;
-    for (const auto& [other, value] : outputs) names += (names.empty() ? "" : ", ") + other;
-    throw Error("the model has several outputs, " + names +
-                ": say which is meant (output: NAME; in a target {of: predicted, output: NAME})");
+    std::vector<std::string> names;
+    for (const auto& [other, value] : outputs) names.push_back(other);
+    throw Error(several_outputs(names));
   }
   return outputs.begin()->second;
 }

@@ -3,6 +3,7 @@
 #include "microtome/class_numbers.h"
 #include "microtome/plugin.h"
 #include "microtome/target.h"
+#include "output_words.h"
 
 namespace microtome {
 
@@ -15,6 +16,13 @@ StageType::~StageType() = default;
 Registry::~Registry() = default;
 
 namespace {
+/// Why the target can't be a class of this output; empty where it can.
+std::string why_no_classes(const PortInfo& output, const Target& target) {
+  const std::size_t rank = output.shape.size() + 1;
+  if (target.position) return rank == 3 ? "" : wrong_rank_at_position(rank);
+  return rank == 2 ? "" : wrong_rank(rank);
+}
+
 [[noreturn]] void not_provided(const char* method) {
   throw Error(std::string("the stage's plan asks for `") + method + "`, which it does not have");
 }
@@ -54,6 +62,28 @@ std::optional<HookPointInfo> PlanInputs::resolve(const std::string& port,
   return std::nullopt;
 }
 
+const PortInfo* PlanInputs::check_output(const std::string& model_port, const std::string& name,
+                                         const Location& location) const {
+  const Model* found = model(model_port);
+  if (found == nullptr) return nullptr;
+  std::vector<std::string> names, tensors;
+  const PortInfo* output = nullptr;
+  for (const PortInfo& info : found->outputs()) {
+    names.push_back(info.name);
+    // One whose shape is not known may be None.
+    if (!info.shape.empty()) tensors.push_back(info.name);
+    if (output == nullptr && (name.empty() || info.name == name)) output = &info;
+  }
+  if (tensors.size() > 1 && name.empty()) {
+    problems().add(location, several_outputs(tensors));
+    return nullptr;
+  }
+  if (output == nullptr)
+    problems().add(location, "the model has no output \"" + name + "\"" + suggestion(name, names));
+  // Which of several is not None a run tells.
+  return name.empty() && names.size() > 1 ? nullptr : output;
+}
+
 void PlanInputs::check_target(const std::string& model_port, const std::string& data_port,
                               const Target& target) const {
   if (target.hook) resolve(model_port, *target.hook);
@@ -61,18 +91,11 @@ void PlanInputs::check_target(const std::string& model_port, const std::string& 
   const DatasetInfo* data = dataset(data_port);
   std::optional<std::int64_t> classes;
   if (found != nullptr && !target.hook) {
-    std::vector<std::string> names;
-    const PortInfo* output = nullptr;
-    for (const PortInfo& info : found->outputs()) {
-      names.push_back(info.name);
-      if (output == nullptr && (target.output.empty() || info.name == target.output))
-        output = &info;
-    }
-    if (output == nullptr) {
-      problems().add(target.location, "the model has no output \"" + target.output + "\"" +
-                                          suggestion(target.output, names));
-    } else if (!output->shape.empty()) {
+    const PortInfo* output = check_output(model_port, target.output, target.location);
+    if (output != nullptr && !output->shape.empty()) {
       classes = output->shape.back();
+      if (const std::string why = why_no_classes(*output, target); !why.empty())
+        problems().add(target.location, why);
     }
   }
   const auto check_class = [&](const ClassReference& reference) {

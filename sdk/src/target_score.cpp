@@ -3,26 +3,35 @@
 #include <utility>
 
 #include "microtome/class_numbers.h"
+#include "output_words.h"
 
 namespace microtome {
+
+std::string wrong_rank(std::size_t rank) {
+  return "the target needs an output of N x classes, this one has rank " + std::to_string(rank) +
+         (rank == 3   ? "; say a position, such as {of: predicted, position: last}"
+          : rank == 4 ? "; the sum of a class over places is unit(output[c=CLASS])"
+                      : "");
+}
+
+std::string wrong_rank_at_position(std::size_t rank) {
+  return "the target names a position, but the output is not N x positions x classes: it has "
+         "rank " +
+         std::to_string(rank);
+}
+
 namespace {
 
 /// The output as rows x classes.
 at::Tensor class_scores(const Target& target, const Recording& recording) {
   at::Tensor output = recording.output(target.output);
   if (target.position) {
-    if (output.dim() < 3) {
-      throw Error(target.location, "the target names a position, but the output has none");
-    }
+    if (output.dim() != 3)
+      throw Error(target.location, wrong_rank_at_position(static_cast<std::size_t>(output.dim())));
     output = output.select(1, *target.position);
   }
-  if (output.dim() != 2) {
-    throw Error(
-        target.location,
-        "the target needs an output of N x classes, this one has rank " +
-            std::to_string(output.dim()) +
-            (output.dim() == 3 ? "; say a position, such as {of: predicted, position: last}" : ""));
-  }
+  if (output.dim() != 2)
+    throw Error(target.location, wrong_rank(static_cast<std::size_t>(output.dim())));
   return output;
 }
 

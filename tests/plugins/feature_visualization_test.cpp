@@ -116,6 +116,29 @@ TEST(TopActivations, FindsTheBrightestAndWhereTheyAre) {
   }
 }
 
+TEST(TopActivations, PlacesAreSeenWhereverTheChannelsAre) {
+  const at::Tensor kernel = at::randn({2, 3, 4, 4});
+  const auto model = std::make_shared<StepModel>(
+      at::zeros({1, 3, side, side}),
+      std::vector<StepModel::Step>{
+          {"patches", [kernel](const at::Tensor& x) { return at::conv2d(x, kernel, {}, 4); }},
+          {"tokens", [](const at::Tensor& x) { return x.flatten(2).transpose(1, 2); }}});
+  const auto found = [&](const std::string& layer) {
+    Harness harness;
+    harness.model("model", model).dataset("data", images(9));
+    return harness.run(
+        *make<TopActivations>(R"j({"layer": ")j" + layer +
+                              R"j(", "units": [1], "count": 3, "crop_size": 8})j"))["samples"];
+  };
+  const Output map = found("patches"), tokens = found("tokens");
+  for (const char* name : {"activation", "place", "positions", "values", "boxes", "crops"})
+    EXPECT_TRUE(tokens.tensors.at(name).equal(map.tensors.at(name))) << name;
+  // A patch sees itself.
+  const at::Tensor box = map.tensors.at("boxes")[0][0][0];
+  EXPECT_EQ((box[2] - box[0]).item<std::int64_t>(), 4);
+  EXPECT_EQ((box[3] - box[1]).item<std::int64_t>(), 4);
+}
+
 TEST(TopActivations, RefusesAUnitThatIsNotThere) {
   Harness harness;
   harness.model("model", network()).dataset("data", images(4));

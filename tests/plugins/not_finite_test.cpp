@@ -81,6 +81,24 @@ TEST(NotFinite, AblationNamesTheScoreAndTheMean) {
                                  HasSubstr("mean"), HasSubstr("Infinity at [0]"))));
 }
 
+TEST(NotFinite, AnAblationNamesTheDonor) {
+  // The last sample of all gives its value to an earlier one, which is scored first.
+  at::Tensor x = at::arange(14, at::kFloat).view({7, 2});
+  x[6][0] = nan_value;
+  EXPECT_THAT(
+      [&] {
+        Harness()
+            .model("model", doubling())
+            .dataset("data", data(x))
+            .chunk_size(1)
+            .run(*make<ablate::Ablate>(
+                R"j({"at": "double", "with": "resample", "target": "class(0)"})j"));
+      },
+      ThrowsMessage<Error>(
+          HasSubstr("sample \"s6\": the value at \"double\", which takes the place "
+                    "of another sample's, holds a NaN")));
+}
+
 TEST(NotFinite, AShiftNamesTheChangedSample) {
   EXPECT_THAT(
       [&] {

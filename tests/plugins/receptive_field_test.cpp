@@ -47,7 +47,7 @@ void expect_boxes(const Model& model, const Network& network, std::int64_t chann
   for (std::int64_t unit = 0; unit < value.size(1); ++unit) {
     for (std::int64_t y = 0; y < value.size(2); ++y) {
       for (std::int64_t x = 0; x < value.size(3); ++x) {
-        ASSERT_EQ(text(fields.box(unit, y, x)),
+        ASSERT_EQ(text(fields.box(unit, y * value.size(3) + x)),
                   text(reached(network, channels, unit, y, x, inputs)))
             << name << ", unit " << unit << " at " << y << ", " << x;
       }
@@ -137,7 +137,7 @@ TEST(ReceptiveFields, SeePastReLUsAndMaximaOfSingleChannels) {
   const at::Tensor image = at::rand({1, 1, height, width});
   ReceptiveFields all(pooled, {{pooled.inputs()[0].name, image}}, pooled.inputs()[0].name,
                       parse_hook_point("output"), at::detail::createCPUGenerator(1));
-  EXPECT_EQ(text(all.box(0, 0, 0)), text({0, 0, height, width}));
+  EXPECT_EQ(text(all.box(0, 0)), text({0, 0, height, width}));
 }
 
 TEST(ReceptiveFields, OfALayerWithoutPlacesIsTheWholeImage) {
@@ -146,7 +146,7 @@ TEST(ReceptiveFields, OfALayerWithoutPlacesIsTheWholeImage) {
                                                             }}});
   ReceptiveFields fields(model, {{"input", at::rand({1, 2, height, width})}}, "input",
                          parse_hook_point("output"), at::detail::createCPUGenerator(1));
-  EXPECT_EQ(text(fields.box(1, 0, 0)), text({0, 0, height, width}));
+  EXPECT_EQ(text(fields.box(1, 0)), text({0, 0, height, width}));
 }
 
 }  // namespace

@@ -6,7 +6,11 @@ namespace attribution {
 
 using namespace microtome;
 
-at::Tensor background_at_hook(const AttributionInput& input, const HookPoint& at, std::int64_t most,
+std::string Background::name(std::int64_t row) const {
+  return "the background's sample \"" + ids.at(static_cast<std::size_t>(row)) + "\"";
+}
+
+Background background_at_hook(const AttributionInput& input, const HookPoint& at, std::int64_t most,
                               const at::Tensor& value, Context& context) {
   const Dataset& data =
       context.connected("background") ? context.dataset("background") : *input.data;
@@ -14,6 +18,7 @@ at::Tensor background_at_hook(const AttributionInput& input, const HookPoint& at
   at::Generator generator = context.generator(0);
   const at::Tensor order = at::randperm(size, generator);
   std::vector<at::Tensor> parts;
+  Background background;
   for (std::vector<std::int64_t> positions :
        chunks_of(std::min(size, most), context.chunk_size())) {
     for (std::int64_t& position : positions) position = order[position].item<std::int64_t>();
@@ -23,10 +28,11 @@ at::Tensor background_at_hook(const AttributionInput& input, const HookPoint& at
     const Batch batch = data.load(positions);
     parts.push_back(input.model.run(context.bind("model", batch), pass).captured[0]);
     demand_finite(parts.back(), batch.ids, "the value at \"" + at.text() + "\" on the background");
+    background.ids.insert(background.ids.end(), batch.ids.begin(), batch.ids.end());
   }
   if (parts.empty()) throw Error("the background has no samples");
-  at::Tensor background = at::cat(parts);
-  if (background.sizes().slice(1) != value.sizes().slice(1)) {
+  background.values = at::cat(parts);
+  if (background.values.sizes().slice(1) != value.sizes().slice(1)) {
     throw Error("the background's values at \"" + at.text() +
                 "\" differ in shape from those of the samples");
   }

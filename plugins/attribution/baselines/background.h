@@ -1,15 +1,26 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "microtome/sdk.h"
 
 namespace attribution {
 
-/// Values at the hook point on samples of the background, P x ..., at most `most` of them: of the
+/// Samples to compare with.
+struct Background {
+  at::Tensor values;             ///< P x ...
+  std::vector<std::string> ids;  ///< of the P samples
+
+  /// Of a row, for errors.
+  std::string name(std::int64_t row) const;
+};
+
+/// Values at the hook point on samples of the background, at most `most` of them: of the
 /// dataset at the port "background", or of the one that is explained. The same for all chunks.
 /// Throws `microtome::Error` when they differ in shape from `value`, that of the samples.
-at::Tensor background_at_hook(const microtome::AttributionInput& input,
+Background background_at_hook(const microtome::AttributionInput& input,
                               const microtome::HookPoint& at, std::int64_t most,
                               const at::Tensor& value, microtome::Context& context);
 

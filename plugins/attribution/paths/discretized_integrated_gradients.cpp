@@ -67,7 +67,7 @@ Plan DiscretizedIntegratedGradients::plan(const PlanInputs& inputs) const {
 std::shared_ptr<const ReferenceSet> DiscretizedIntegratedGradients::reference(
     const AttributionInput& input, const at::Tensor& value, Context& context) const {
   const at::Tensor background =
-      background_at_hook(input, common().at, params_.background, value, context);
+      background_at_hook(input, common().at, params_.background, value, context).values;
   at::Tensor points =
       params_.point == PointOf::sample ? background.flatten(1) : background.flatten(0, 1);
   if (params_.point == PointOf::position) {
@@ -118,7 +118,8 @@ Attributions DiscretizedIntegratedGradients::attribute(const AttributionInput& i
     for (std::int64_t k = 0; k < points.size(0); ++k) {
       const at::Tensor next = points[k].reshape(end.sizes()).to(end.options());
       if (k == 0) {
-        const ScoreFunction::Gradient found = score.gradient(next);
+        const ScoreFunction::Gradient found =
+            score.gradient(next, {}, {}, [](std::int64_t) { return std::string(baseline_words); });
         add(baseline_scores, found.scores.to(at::kDouble));
         here = next;
         gradient = found.values;

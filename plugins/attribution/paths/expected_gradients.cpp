@@ -29,7 +29,7 @@ Plan BackgroundStage::plan(const PlanInputs& inputs) const {
 Attributions BackgroundStage::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  const at::Tensor background = background_at_hook(input, common().at, background_, value, context);
+  const Background background = background_at_hook(input, common().at, background_, value, context);
   const std::int64_t rows = value.size(0);
   const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
   // Each sample draws for itself, so that chunks don't matter: which sample, where, noise.
@@ -46,19 +46,21 @@ Attributions BackgroundStage::attribute(const AttributionInput& input, Context& 
     if (noise_ > 0) end = value.clone();
     for (std::int64_t row = 0; row < rows; ++row) {
       at::Generator& generator = generators[static_cast<std::size_t>(row)];
-      chosen[row].random_(0, background.size(0), generator);
+      chosen[row].random_(0, background.values.size(0), generator);
       place[row].uniform_(0, 1, generator);
       if (noise_ > 0) {
         at::Tensor noise = at::empty(value[row].sizes(), options);
         end[row] += noise.normal_(0, noise_, generator).to(value.options());
       }
     }
-    const at::Tensor start = background.index_select(0, chosen.to(background.device()));
+    const at::Tensor start = background.values.index_select(0, chosen.to(value.device()));
     const at::Tensor step = end - start;
     const at::Tensor gradient =
         score.gradient(start + by_row(place.to(value.options()), value) * step).values;
     total.add_(gradient.to(at::kDouble) * step);
-    baseline_scores += score.scores(start, {}, "the sample of the background");
+    baseline_scores += score.scores(start, {}, [&](std::int64_t row) {
+      return background.name(chosen[row].item<std::int64_t>());
+    });
   }
   const auto draws = static_cast<double>(draws_);
   const at::Tensor scores = score.clean_scores();

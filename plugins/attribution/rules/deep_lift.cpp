@@ -19,14 +19,16 @@ struct Contributions {
   at::Tensor scores, baseline;  ///< float64, [N]
 };
 
-/// Multipliers times differences, one reference for each sample.
+/// Multipliers times differences, one reference for each sample; `name` is the references', for
+/// errors.
 Contributions contributions(const ScoreFunction& score, const at::Tensor& reference,
-                            DeepLiftRule rule) {
+                            DeepLiftRule rule, const std::string& name) {
   const at::Tensor& value = score.value();
   const std::int64_t samples = value.size(0);
   const at::Tensor rows = at::arange(samples, at::kLong).repeat({rows_per_sample});
-  const ScoreFunction::Gradient multipliers =
-      score.gradient(at::cat({value, reference}), rows, deep_lift_rules(rule, samples));
+  const ScoreFunction::Gradient multipliers = score.gradient(
+      at::cat({value, reference}), rows, deep_lift_rules(rule, samples),
+      [&](std::int64_t row) { return row < samples ? std::string("the sample itself") : name; });
   const at::Tensor scores = multipliers.scores.to(at::kDouble);
   return {multipliers.values.narrow(0, 0, samples).to(at::kDouble) * (value - reference),
           scores.narrow(0, 0, samples), scores.narrow(0, samples, samples)};
@@ -131,8 +133,9 @@ Attributions DeepLift::attribute(const AttributionInput& input, Context& context
   Mean mean;
   for (std::size_t i = 0; i < baselines().size(); ++i) {
     context.check_cancelled();
-    mean.add(contributions(
-        score, baselines().at_hook(input, common().at, i, score.value(), context), rule_));
+    mean.add(contributions(score,
+                           baselines().at_hook(input, common().at, i, score.value(), context),
+                           rule_, baseline_words));
   }
   return mean.result(score, input.batch.ids);
 }
@@ -158,12 +161,13 @@ Plan DeepLiftShap::plan(const PlanInputs& inputs) const {
 
 Attributions DeepLiftShap::attribute(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
-  const at::Tensor background =
+  const Background background =
       background_at_hook(input, common().at, background_, score.value(), context);
   Mean mean;
-  for (std::int64_t i = 0; i < background.size(0); ++i) {
+  for (std::int64_t i = 0; i < background.values.size(0); ++i) {
     context.check_cancelled();
-    mean.add(contributions(score, background[i].expand_as(score.value()), rule_));
+    mean.add(contributions(score, background.values[i].expand_as(score.value()), rule_,
+                           background.name(i)));
   }
   return mean.result(score, input.batch.ids);
 }

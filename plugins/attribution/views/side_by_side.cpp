@@ -56,10 +56,8 @@ void SideBySide::run(Context& context) const {
             {"maps"},
             Value()};
   view.options.set("rows", Value(std::move(names)));
-  if (!field->normalised) {
-    writer.tensor("images", images);
-    view.options.set("images", "images");
-  }
+  writer.tensor("images", field->pixels(images));
+  view.options.set("images", "images");
   writer.view(std::move(view));
 }
 

@@ -16,7 +16,12 @@ struct FieldInfo {
   std::vector<std::int64_t> shape;       ///< of one sample; -1 where it differs between samples
   std::vector<std::string> class_names;  ///< for labels that have names
   bool image = false;                    ///< C x H x W
-  bool normalised = false;               ///< of an image: already in model space, else in 0..1
+  /// Of an image in model space: what its pixels in 0..1 were normalised by, by channel.
+  std::vector<double> mean = {}, std = {};
+
+  bool is_normalised() const { return !mean.empty(); }
+  /// Images of this field, [C, H, W] or with more dimensions before, as pixels in 0..1, float32.
+  at::Tensor pixels(const at::Tensor& images) const;
 };
 
 /// A sample that can't be read and that its dataset leaves out, as it is declared to.
@@ -52,7 +57,7 @@ struct Batch {
 };
 
 /// The field of images to show beside what a model makes of `batch`: the one that is among the
-/// model's `inputs`, else the first; nullptr when no field is of images in 0..1.
+/// model's `inputs`, else the first; nullptr when no field is of images.
 const FieldInfo* shown_images(const DatasetInfo& data, const Batch& batch,
                               const NamedTensors& inputs);
 

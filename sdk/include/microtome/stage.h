@@ -74,7 +74,12 @@ class PlanInputs {
   /// The stage's runs of that model make the value as it was: hook points that a stage uses and has
   /// not asked for here may be folded away (see `Plan::any_hook`).
   std::optional<HookPointInfo> resolve(const std::string& port, const HookPoint& hook) const;
-  /// Checks that `target` can be meant: its field exists, its class is in range, its hook exists.
+  /// The model's output called `name`, or its only one. Adds a problem where there is none, or
+  /// several and no name; nullptr then, and while it is not known.
+  const PortInfo* check_output(const std::string& model_port, const std::string& name,
+                               const Location& location) const;
+  /// Checks that `target` can be meant: its output, its field and its hook exist, its class is in
+  /// range.
   void check_target(const std::string& model_port, const std::string& data_port,
                     const struct Target& target) const;
 

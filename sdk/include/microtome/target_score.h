@@ -18,6 +18,8 @@ class TargetScore {
   TargetScore(Target target, const Recording& plain, const Batch& batch, at::Tensor direction = {},
               at::Tensor reference = {});
 
+  const Target& target() const { return target_; }
+
   /// What a pass must capture for `score`; empty for targets on outputs.
   std::vector<HookPoint> capture() const;
 

@@ -98,7 +98,7 @@ std::vector<at::Tensor> first_images(const Chunk& chunk, const DatasetInfo& data
   if (field == nullptr) return images;
   const at::Tensor& all = chunk.batch.fields.at(field->name);
   for (std::int64_t row = 0; row < std::min(most_shown, all.size(0)); ++row)
-    images.push_back(all[row].clone());
+    images.push_back(field->pixels(all[row]).clone());
   return images;
 }
 

@@ -12,25 +12,6 @@
 namespace microtome {
 namespace {
 
-/// Integers and truth values have no gradient; zeros would say that nothing matters.
-void demand_gradient(const at::Tensor& scores) {
-  if (!scores.is_floating_point() && !scores.is_complex())
-    throw Error(
-        "the target is a value of whole numbers, through which no gradient flows; take a target of "
-        "real numbers (what these were made from), or a method that changes the input");
-}
-
-/// The gradient by the first value of the pass, in the order in memory that it was computed in:
-/// `Recording::gradients` puts it in rows, which costs as much as a layer.
-at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& scores) {
-  const at::Tensor& value = recording.differentiated.at(0);
-  demand_gradient(scores);
-  if (!scores.requires_grad()) return at::zeros_like(value);
-  const at::Tensor found =
-      torch::autograd::grad({scores.sum()}, {value}, {}, false, false, /*allow_unused=*/true)[0];
-  return found.defined() ? found : at::zeros_like(value);
-}
-
 /// Nodes whose gradients are summed before they go into the sum in double precision.
 constexpr int most_summed = 8;
 
@@ -81,6 +62,42 @@ Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tens
   return model_->run(chosen, pass);
 }
 
+bool ScoreFunction::is_computed_from_here() const {
+  const std::vector<HookPoint> captured = target_.capture();
+  if (!captured.empty()) return model_->is_computed_from(captured[0], at_);
+  const std::vector<PortInfo>& outputs = model_->outputs();
+  const std::string& name = target_.target().output;
+  return std::any_of(outputs.begin(), outputs.end(), [&](const PortInfo& output) {
+    if (!name.empty() && output.name != name) return false;
+    const std::string hook = outputs.size() == 1 ? "output" : "output." + output.name;
+    return model_->is_computed_from(parse_hook_point(hook), at_);
+  });
+}
+
+// Zeros would say that nothing matters.
+void ScoreFunction::demand_gradient(const at::Tensor& scores) const {
+  if (!scores.is_floating_point() && !scores.is_complex())
+    throw Error(
+        "the target is a value of whole numbers, through which no gradient flows; take a target of "
+        "real numbers (what these were made from), or a method that changes the input");
+  if (!scores.requires_grad() && is_computed_from_here())
+    throw Error("no gradient flows from the target \"" + target_.target().text() + "\" to \"" +
+                at_.text() +
+                "\", although it is computed from it: all ways between them lead through a "
+                "detach(), a block under no_grad, or whole numbers. Take another hook point, or a "
+                "method that changes the value (feature_ablation, occlusion, kernel_shap)");
+}
+
+at::Tensor ScoreFunction::gradient_as_computed(const Recording& recording,
+                                               const at::Tensor& scores) const {
+  const at::Tensor& value = recording.differentiated.at(0);
+  demand_gradient(scores);
+  if (!scores.requires_grad()) return at::zeros_like(value);
+  const at::Tensor found =
+      torch::autograd::grad({scores.sum()}, {value}, {}, false, false, /*allow_unused=*/true)[0];
+  return found.defined() ? found : at::zeros_like(value);
+}
+
 at::Tensor ScoreFunction::score(const Recording& recording, const at::Tensor& samples,
                                 std::size_t offset) const {
   return (samples.defined() ? target_.rows(samples) : target_).score(recording, 1, offset);
@@ -104,17 +121,29 @@ at::Tensor ScoreFunction::clean_scores() const {
   return clean_scores_;
 }
 
+void ScoreFunction::demand_finite_scores(const at::Tensor& scores, const at::Tensor& samples,
+                                         const NameOfPoint& of) const {
+  if (const auto found = first_not_finite(scores))
+    demand_finite(scores, samples, "the score of " + of(found->place.at(0)));
+}
+
 at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples,
                                  const std::string& of) const {
+  return scores(points, samples, [&](std::int64_t) { return of; });
+}
+
+at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples,
+                                 const NameOfPoint& of) const {
   Pass pass;
   pass.capture = target_.capture();
   at::Tensor found = score(run(points, std::move(pass), samples), samples).detach();
-  demand_finite(found, samples, "the score of " + of);
+  demand_finite_scores(found, samples, of);
   return found;
 }
 
 ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const at::Tensor& samples,
-                                                const BackwardRules& rules) const {
+                                                const BackwardRules& rules,
+                                                const NameOfPoint& of) const {
   Pass pass;
   pass.capture = target_.capture();
   pass.differentiate = {at_};
@@ -123,7 +152,11 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
   const at::Tensor scores = score(recording, samples);
   demand_gradient(scores);
   Gradient found{scores.detach(), recording.gradients(scores)[0]};
-  demand_finite(found.scores, samples, "the score at a point where the gradient is taken");
+  if (of) {
+    demand_finite_scores(found.scores, samples, of);
+  } else {
+    demand_finite(found.scores, samples, "the score at a point where the gradient is taken");
+  }
   demand_finite(found.values, samples,
                 "the gradient by the value at \"" + at_.text() + "\"" +
                     (rules.empty() ? "" : ", by the method's rules,"));
@@ -162,6 +195,7 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
     if (shares[i].defined() && ends[i].requires_grad())
       objective = objective + (ends[i] * (shares[i] * leaves[i]).detach()).sum();
   }
+  demand_gradient(objective);
   Gradient found{scores.detach(), recording.gradients(objective)[0]};
   demand_finite(found.scores, samples, "the target's score");
   demand_finite(found.values, samples, "the relevance at \"" + at_.text() + "\"");

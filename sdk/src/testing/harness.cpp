@@ -159,10 +159,16 @@ MemoryDataset::MemoryDataset(std::vector<std::string> ids, NamedTensors fields) 
   all_.fields = std::move(fields);
 }
 
-void MemoryDataset::mark_image(const std::string& field) {
+void MemoryDataset::mark_image(const std::string& field, std::vector<double> mean,
+                               std::vector<double> std) {
   for (FieldInfo& info : info_.fields) {
-    if (info.name == field) info.image = true;
+    if (info.name != field) continue;
+    info.image = true;
+    info.mean = std::move(mean);
+    info.std = std::move(std);
+    return;
   }
+  throw Error("there is no field \"" + field + "\"");
 }
 
 Batch MemoryDataset::load(const std::vector<std::int64_t>& positions) const {

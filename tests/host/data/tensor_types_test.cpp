@@ -227,8 +227,14 @@ TEST(Conversions, PixelsAreInZeroToOne) {
   const at::Tensor rows = at::tensor({0, 255, 51, 128}, at::kByte).view({2, 2});
   const at::Tensor x = converted(folder, "|u1", rows, "pixels")->load({0, 1}).fields.at("x");
   EXPECT_TRUE(x.equal(at::tensor({0.0F, 1.0F, 51.0F / 255, 128.0F / 255}).view({2, 2})));
-  EXPECT_THAT(message_of([&] { converted(folder, "<f4", rows.to(at::kFloat), "pixels"); }),
-              HasSubstr("pixels are made of uint8"));
+  const at::Tensor real = at::tensor({0.0F, 1.0F, 0.25F, 0.5F}).view({2, 2});
+  EXPECT_TRUE(converted(folder, "<f4", real, "pixels")->load({0, 1}).fields.at("x").equal(real));
+  EXPECT_THAT(message_of([&] {
+                converted(folder, "<f4", real * 255, "pixels")->load({0, 1});
+              }),
+              HasSubstr("the value 255 is no pixel in 0..1"));
+  EXPECT_THAT(message_of([&] { converted(folder, "<i8", rows.to(at::kLong), "pixels"); }),
+              HasSubstr("pixels are made of uint8, or are real numbers in 0..1"));
 }
 
 TEST(Conversions, OfNoFieldOrTypeIsAMistake) {

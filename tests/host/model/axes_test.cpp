@@ -166,6 +166,25 @@ TEST(AxesOf, WhatIsNotKnownIsAnErrorUntilItIsDeclared) {
   EXPECT_TRUE(model->run(named_inputs(*model, {x}), pass).captured[0].equal(x.select(1, 1) * 2));
 }
 
+TEST(AxesOf, ADeclarationAgainstTheOperatorsIsAnError) {
+  const auto model = shared_model(
+      scripted("def forward(self, x):\n  return self.conv.forward(x).mean([2, 3])\n",
+               {{"conv", scripted("def forward(self, x):\n  return torch.conv2d(x, self.weight)\n",
+                                  {}, {{"weight", at::randn({6, 2, 1, 1})}})}}));
+  model->learn_shapes({at::randn({3, 2, 4, 5})});
+  const HookPoint conv = parse_hook_point("conv");
+  for (const Axes& wrong : {Axes{"y", "x", "c"}, Axes{"c", "x", "y"}, Axes{"token", "y", "x"}}) {
+    try {
+      model->declare_axes(conv, wrong);
+      FAIL() << axes_text(wrong);
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("are c, y, x; dimension"));
+    }
+  }
+  model->declare_axes(conv, {"c", "y", "x"});
+  EXPECT_EQ(axes_at(*model, "conv"), (Axes{"c", "y", "x"}));
+}
+
 TEST(AxesOf, SelectorsFollowTheNames) {
   const auto model = shared_model(
       scripted("def forward(self, x):\n  return self.conv.forward(x).mean(2)\n",

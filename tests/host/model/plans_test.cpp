@@ -45,6 +45,24 @@ TEST(Plans, BatchNormIsFoldedWhereItsInputIsAConvolutionThatNobodyElseReads) {
   expect_close(a.captured[1], b.captured[1], 1e-5);
 }
 
+TEST(Plans, SamplesAreWhereTheNetworkHasThem) {
+  const auto whole = shared_model(net());
+  const auto inputs = named_inputs(*whole, {at::randn({4, 3, 5, 5})});
+  whole->learn_shapes({at::randn({2, 3, 5, 5})});
+  const auto fed = whole->fed({{"x", at::kFloat, {3, 5, 5}}}, {at::randn({2, 3, 5, 5})});
+  const std::optional<double> expected = fed->bytes_per_sample({});
+  ASSERT_TRUE(expected);
+  EXPECT_EQ(fed->planned({}, PlanSettings::none())->bytes_per_sample({}), expected);
+  const auto folded = fed->planned({}, only(&PlanSettings::fold_batch_norm));
+  EXPECT_GT(*folded->bytes_per_sample({}), 0);
+  Pass pass;
+  pass.cuts = {{parse_hook_point("conv2")}};
+  const Recording run = folded->run(inputs, pass);
+  const at::Tensor rows = at::tensor({3, 1}, at::kLong);
+  const auto chosen = run.snapshots[0]->select(rows);
+  expect_close(folded->resume(*chosen, {}).output(), run.output().index_select(0, rows), 1e-6);
+}
+
 TEST(Plans, AHookedValueIsMadeAsItWas) {
   const auto whole = shared_model(net());
   const auto inputs = named_inputs(*whole, {at::randn({2, 3, 5, 5})});

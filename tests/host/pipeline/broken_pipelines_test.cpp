@@ -27,6 +27,7 @@ class BrokenPipelines : public ::testing::TestWithParam<BrokenPipeline> {
     world = std::make_unique<SmallWorld>();
     const at::Tensor rows = at::rand({4, 3, 8, 8}, at::kDouble);
     world->write("rows.npy", npy_file("'<f8'", "(4, 3, 8, 8)", bytes_of(rows)));
+    world->write("counts.npy", npy_file("'<i8'", "(4, 3, 8, 8)", bytes_of(rows.to(at::kLong))));
     world->write("objects.npy", npy_file("'|O'", "(4,)", std::string(32, '.')));
   }
   static void TearDownTestSuite() { world.reset(); }

@@ -8,9 +8,11 @@
 #include "gradient/plain_gradient.h"
 #include "layers/conductance.h"
 #include "metrics/max_sensitivity.h"
+#include "paths/discretized_integrated_gradients.h"
 #include "paths/expected_gradients.h"
 #include "paths/integrated_gradients.h"
 #include "perturbation/shapley.h"
+#include "rules/deep_lift.h"
 #include "tests/plugins/attribution/on_network.h"
 
 namespace microtome::testing {
@@ -30,12 +32,37 @@ TEST(NotFinite, TheBaselinesScoreIsNamed) {
       AllOf(HasSubstr("sample \"s0\""), HasSubstr("score of the baseline is infinite")));
   EXPECT_THAT([&] { attribute<attribution::IntegratedGradients>(network, first_class, x); },
               refused);
+  EXPECT_THAT([&] { attribute<attribution::DeepLift>(network, first_class, x); }, refused);
+  EXPECT_THAT(
+      [&] { attribute<attribution::DiscretizedIntegratedGradients>(network, first_class, x); },
+      refused);
   EXPECT_THAT(
       [&] {
         attribute<attribution::KernelShap>(
             network, R"j({"target": "class(0)", "features": "unit", "coalitions": 4})j", x);
       },
       ThrowsMessage<Error>(AllOf(HasSubstr("sample \"s0\""), HasSubstr("infinite"))));
+}
+
+TEST(NotFinite, ASampleOfTheBackgroundIsNamed) {
+  // The sum that the score divides by is 0 in one sample of the background alone.
+  const auto network = scripted("def forward(self, x):\n  return x / x.sum(1, keepdim=True)\n");
+  const at::Tensor rows = at::tensor({1.0F, 2.0F, 3.0F, 1.0F}).view({2, 2});
+  const at::Tensor others = at::tensor({2.0F, 1.0F, 1.0F, -1.0F}).view({2, 2});
+  const auto run = [&](const Stage& method) {
+    Harness()
+        .model("model", shared_model(network))
+        .dataset("data",
+                 std::make_shared<MemoryDataset>(sample_names(2), NamedTensors{{"x", rows}}))
+        .dataset("background",
+                 std::make_shared<MemoryDataset>(std::vector<std::string>{"even", "balanced"},
+                                                 NamedTensors{{"x", others}}))
+        .run(method);
+  };
+  const auto refused = ThrowsMessage<Error>(
+      HasSubstr("the score of the background's sample \"balanced\" is infinite"));
+  EXPECT_THAT([&] { run(*make<attribution::ExpectedGradients>(first_class)); }, refused);
+  EXPECT_THAT([&] { run(*make<attribution::DeepLiftShap>(first_class)); }, refused);
 }
 
 TEST(NotFinite, TheSampleIsNotTheFirstOfTheBatch) {
@@ -53,9 +80,51 @@ TEST(NotFinite, TheScoreOfTheSampleIsNamed) {
                   AllOf(HasSubstr("sample \"s1\""), HasSubstr("score"), HasSubstr("NaN"))));
 }
 
+TEST(Gradients, ThatNothingLetsThroughAreNotZeros) {
+  const at::Tensor x = at::rand({3, 2});
+  const auto refused = ThrowsMessage<Error>(
+      AllOf(HasSubstr("no gradient flows from the target \"class(0)\" to \"input\""),
+            HasSubstr("detach()")));
+  for (const char* line : {"  return x.detach() * 2\n", "  return (x > 0.5).float()\n"}) {
+    const auto network = scripted(std::string("def forward(self, x):\n") + line);
+    EXPECT_THAT([&] { attribute<attribution::Saliency>(network, first_class, x); }, refused);
+    EXPECT_THAT([&] { attribute<attribution::IntegratedGradients>(network, first_class, x); },
+                refused);
+    EXPECT_THAT([&] { attribute<attribution::DeepLift>(network, first_class, x); }, refused);
+  }
+  // What the target does not depend on has an effect of zero.
+  const auto beside = scripted(
+      "def forward(self, x):\n  a = self.a.forward(x)\n  b = self.b.forward(x)\n  return b + 0\n",
+      {{"a", scripted("def forward(self, x):\n  return x * 2\n")},
+       {"b", scripted("def forward(self, x):\n  return x * 3\n")}});
+  EXPECT_TRUE(attribute<attribution::Saliency>(beside, R"j({"target": "class(0)", "at": "a"})j", x)
+                  .tensors.at("attributions")
+                  .equal(at::zeros({3, 2})));
+}
+
 /// A network that takes the mean of each channel.
 torch::jit::Module channel_means() {
   return scripted("def forward(self, x):\n  return x.mean([2, 3])\n");
+}
+
+TEST(Pictures, OfNormalisedImagesAreTheirPixels) {
+  at::manual_seed(2);
+  const at::Tensor pixels = at::rand({3, 3, 6, 6});
+  const std::vector<double> mean = {0.5, 0.25, 0.75}, deviation = {0.2, 0.3, 0.4};
+  const auto by_channel = [](const std::vector<double>& numbers) {
+    return at::tensor(numbers, at::kFloat).view({3, 1, 1});
+  };
+  auto data = std::make_shared<MemoryDataset>(
+      sample_names(3), NamedTensors{{"x", (pixels - by_channel(mean)) / by_channel(deviation)}});
+  data->mark_image("x", mean, deviation);
+  const Output output = Harness()
+                            .model("model", shared_model(channel_means()))
+                            .dataset("data", data)
+                            .run(*make<attribution::Saliency>(first_class))
+                            .at("attributions");
+  const at::Tensor& images = output.tensors.at("images");
+  ASSERT_EQ(images.sizes(), pixels.sizes());
+  EXPECT_LT((images - pixels).abs().max().item<float>(), 1e-6F);
 }
 
 Output saliency_of(const NamedTensors& fields, const std::string& image, std::int64_t chunk) {

@@ -59,19 +59,23 @@ class ScoreFunction {
   /// Scores [N] of the samples themselves, those of `scores(value())`; from the first run where it
   /// went as far as the target.
   at::Tensor clean_scores() const;
+  /// What the point of a row is, for errors: `the baseline`.
+  using NameOfPoint = std::function<std::string(std::int64_t row)>;
   /// Scores [M], without a graph. Throws `Error` that names the sample when one is not finite;
   /// `of` says in it what the points are.
   at::Tensor scores(const at::Tensor& points, const at::Tensor& samples = {},
                     const std::string& of = "the changed sample") const;
+  at::Tensor scores(const at::Tensor& points, const at::Tensor& samples,
+                    const NameOfPoint& of) const;
 
   struct Gradient {
     at::Tensor scores;  ///< [M]
     at::Tensor values;  ///< of each score by its own point, like the points
   };
   /// Scores and their gradients, by `rules` where given. Throws `Error` that names the sample when
-  /// a number is not finite.
+  /// a number is not finite, and what the point is by `of` where the score is not.
   Gradient gradient(const at::Tensor& points, const at::Tensor& samples = {},
-                    const BackwardRules& rules = {}) const;
+                    const BackwardRules& rules = {}, const NameOfPoint& of = {}) const;
 
   /// As `gradient`, but what is sent back from the outputs (or from the unit or the direction that
   /// is the target) is each one's share of the score, derivative times value, as layer-wise
@@ -89,9 +93,18 @@ class ScoreFunction {
                            const std::function<void()>& check) const;
 
  private:
+  /// Whether the target is computed from the value at the hook point.
+  bool is_computed_from_here() const;
+  /// Throws `Error` where the scores have no gradient by the value, although they are made from it.
+  void demand_gradient(const at::Tensor& scores) const;
+  /// The gradient by the first value of the pass, in the order in memory that it was computed in:
+  /// `Recording::gradients` puts it in rows, which costs as much as a layer.
+  at::Tensor gradient_as_computed(const Recording& recording, const at::Tensor& scores) const;
   /// Throws `Error` where `rows`, of the `samples`, are not all finite.
   void demand_finite(const at::Tensor& rows, const at::Tensor& samples,
                      const std::string& what) const;
+  void demand_finite_scores(const at::Tensor& scores, const at::Tensor& samples,
+                            const NameOfPoint& of) const;
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const std::function<TargetScore(const Recording&)>& decide, bool needs_outputs);
   /// `line_integral` of the gradients by the value at `by`, in the order in memory that they are

@@ -47,8 +47,9 @@ class StepModel final : public Model {
 class MemoryDataset final : public Dataset {
  public:
   MemoryDataset(std::vector<std::string> ids, NamedTensors fields);
-  /// Says that a field holds images in 0..1.
-  void mark_image(const std::string& field);
+  /// Says that a field holds images, in 0..1 or normalised by these.
+  void mark_image(const std::string& field, std::vector<double> mean = {},
+                  std::vector<double> std = {});
   const DatasetInfo& info() const override { return info_; }
   Batch load(const std::vector<std::int64_t>& positions) const override;
 
