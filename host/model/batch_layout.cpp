@@ -47,9 +47,10 @@ at::Tensor rows_given(const at::Tensor& input, std::int64_t count) {
   return input.index_select(0, places.to(input.device()));
 }
 
-/// Of the branches and loops in a block, whatever they lie in.
+/// What branches and loops give, whatever they lie in.
 void add_results(const Block& block, std::set<ValueId>& values) {
   for (const Node& node : block.nodes) {
+    if (!node.blocks.empty()) values.insert(node.outputs.begin(), node.outputs.end());
     for (const Block& inner : node.blocks) {
       values.insert(inner.results.begin(), inner.results.end());
       add_results(inner, values);

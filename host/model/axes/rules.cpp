@@ -566,4 +566,12 @@ bool name_back(const Call& call) {
   return changed;
 }
 
+bool makes_parts(const Node& node) {
+  static const std::set<std::string> operators = {"aten::chunk", "aten::split",
+                                                  "aten::split_with_sizes"};
+  return operators.contains(node.info.operation);
+}
+
+bool unpacks(const Node& node) { return node.info.operation == "prim::ListUnpack"; }
+
 }  // namespace microtome::host::axes

@@ -28,6 +28,11 @@ struct Call {
 /// known.
 std::optional<Dimensions> made_by(const Call& call, const std::vector<std::int64_t>& sizes);
 
+/// Whether the operator makes a list of parts of a tensor, each with its dimensions.
+bool makes_parts(const Node& node);
+/// Whether it takes a list apart.
+bool unpacks(const Node& node);
+
 /// Names what the operator reads in the way it reads it: the channels of a convolution's input.
 /// Returns whether anything became known.
 bool name_read(const Call& call);

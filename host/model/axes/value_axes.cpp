@@ -151,16 +151,23 @@ class Naming {
           changed = forward(inner) || changed;
           for (std::size_t i = 0; i < node.outputs.size(); ++i) {
             if (i + skipped >= inner.results.size()) break;
-            if (const Dimensions* from = at(inner.results[i + skipped]))
+            const ValueId result = inner.results[i + skipped];
+            if (const Dimensions* from = at(result))
               changed = fill(node.outputs[i], *from) || changed;
+            if (const auto list = lists_.find(result); list != lists_.end())
+              lists_.insert_or_assign(node.outputs[i], list->second);
           }
         }
         continue;
       }
       if (node.outputs.empty()) continue;
+      if (axes::makes_parts(node)) lists_.insert_or_assign(node.outputs[0], &node);
+      const auto list = node.inputs.empty() ? lists_.end() : lists_.find(node.inputs[0]);
+      // The parts of a list that a branch gave.
+      const Node& maker = list != lists_.end() && axes::unpacks(node) ? *list->second : node;
       for (const ValueId output : node.outputs) {
         if (at(output) == nullptr) continue;
-        const auto made = axes::made_by(call(node), layout_.of(output).sizes);
+        const auto made = axes::made_by(call(maker), layout_.of(output).sizes);
         if (made) changed = fill(output, *made) || changed;
       }
     }
@@ -214,6 +221,7 @@ class Naming {
   const Program& program_;
   const BatchLayout& layout_;
   std::vector<Dimensions> known_;
+  std::map<ValueId, const Node*> lists_;  ///< what made a list of a tensor's parts
 };
 
 }  // namespace

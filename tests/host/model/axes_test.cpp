@@ -166,6 +166,19 @@ TEST(AxesOf, WhatIsNotKnownIsAnErrorUntilItIsDeclared) {
   EXPECT_TRUE(model->run(named_inputs(*model, {x}), pass).captured[0].equal(x.select(1, 1) * 2));
 }
 
+TEST(AxesOf, PartsOfAListThatBranchesGiveKeepTheirNames) {
+  const auto model = shared_model(scripted(
+      "def forward(self, x):\n  h = self.embed.forward(x)\n  if bool(x.sum() > 1000.0):\n"
+      "    if bool(x.sum() > 2000.0):\n      g = h.transpose(0, 1)\n    else:\n"
+      "      g = h.transpose(0, 1) * 2\n    parts = torch.chunk(g, 2, -1)\n  else:\n"
+      "    if bool(x.sum() > -2000.0):\n      g = h.transpose(0, 1)\n    else:\n      g = h * 3\n"
+      "    parts = torch.chunk(g, 2, -1)\n  a, b = parts\n"
+      "  return self.inner.forward(a).mean(0) + b.mean(0)\n",
+      {{"embed", linear(3, 6)}, {"inner", step("x * 2")}}));
+  model->learn_shapes({at::randn({2, 4, 3})});
+  EXPECT_EQ(axes_at(*model, "inner"), (Axes{"token", "c"}));
+}
+
 TEST(AxesOf, ADeclarationAgainstTheOperatorsIsAnError) {
   const auto model = shared_model(
       scripted("def forward(self, x):\n  return self.conv.forward(x).mean([2, 3])\n",
