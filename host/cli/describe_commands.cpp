@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "host/cli/commands.h"
+#include "host/loader/probe.h"
 #include "host/model/example_inputs.h"
 #include "host/model/program_model.h"
 #include "host/model/torchscript/loader.h"
@@ -137,7 +138,7 @@ ExitStatus plugins_command(const std::optional<std::string>& name, Catalog& cata
     for (const std::string& type : plugin.stage_types) {
       if (plugin.name != *name && type != *name) continue;
       if (found) std::cout << '\n';
-      describe_stage(catalog.stage_type(type).description());
+      describe_stage(catalog.stage_type(plugin, type).description());
       found = true;
     }
   }
@@ -271,14 +272,23 @@ ExitStatus layers_command(const LayersArguments& arguments) {
 }
 
 ExitStatus schema_command(Catalog& catalog) {
+  std::vector<StageDescription> named;
+  for (const std::string& type : catalog.stage_types()) {
+    named.push_back(catalog.stage_type(type).description());
+    named.back().type = type;
+  }
   std::vector<const StageDescription*> stages;
-  for (const std::string& type : catalog.stage_types())
-    stages.push_back(&catalog.stage_type(type).description());
+  for (const StageDescription& stage : named) stages.push_back(&stage);
   std::cout << to_json(pipeline_schema(stages), 2) << '\n';
   return ExitStatus::done;
 }
 
 ExitStatus doctor_command(const SearchPath& path, Catalog& catalog) {
+  // First of all, while there are no threads yet.
+  std::map<std::filesystem::path, std::string> broken;
+  for (const PluginFile& plugin : catalog.plugins()) {
+    if (plugin.refusal.empty()) broken[plugin.path] = why_broken(catalog, plugin);
+  }
   bool well = true;
   const auto complain = [&](const std::string& what) {
     well = false;
@@ -310,10 +320,11 @@ ExitStatus doctor_command(const SearchPath& path, Catalog& catalog) {
   }
   std::cout << "plugins\n";
   for (const PluginFile& plugin : catalog.plugins()) {
-    if (plugin.refusal.empty()) {
+    const std::string& why = plugin.refusal.empty() ? broken.at(plugin.path) : plugin.refusal;
+    if (why.empty()) {
       std::cout << "  " << plugin.name << ' ' << plugin.version << '\n';
     } else {
-      complain(plugin.path.string() + ": " + plugin.refusal);
+      complain(plugin.path.string() + ": " + why);
     }
   }
   std::cout << "numerics fingerprint: "

@@ -10,6 +10,7 @@ constexpr const char* pixels_word = "pixels";
 std::string first_where(const at::Tensor& values, const at::Tensor& is_wrong) {
   const at::Tensor wrong = values.masked_select(is_wrong);
   std::ostringstream text;
+  text.precision(wrong.scalar_type() == at::kDouble ? 15 : 8);
   if (wrong.is_floating_point()) {
     text << wrong[0].item<double>();
   } else {

@@ -31,6 +31,17 @@ std::string writable_by_others(const fs::path& path) {
   return "";
 }
 
+/// What a user would not understand of a stage type; empty when it is complete.
+std::string why_incomplete(const StageDescription& type) {
+  for (const ParameterDescription& parameter : type.parameters) {
+    const std::string which =
+        "the parameter \"" + parameter.name + "\" of its stage type \"" + type.type + "\"";
+    if (parameter.type.empty()) return which + " is an enumeration without words (choices)";
+    if (parameter.doc.empty()) return which + " has no doc";
+  }
+  return {};
+}
+
 class Collector final : public Registry {
  public:
   void add(std::unique_ptr<StageType> type) override { types.push_back(std::move(type)); }
@@ -78,7 +89,6 @@ Catalog::Catalog(const SearchPath& path) {
     const fs::path real = fs::canonical(folder, code);
     if (!code && fs::is_directory(real, code) && seen.insert(real).second) scan_folder(real);
   }
-  find_clashes();
 }
 
 Catalog::~Catalog() = default;
@@ -111,43 +121,61 @@ void Catalog::scan_folder(const fs::path& folder) {
   }
 }
 
-void Catalog::find_clashes() {
-  const auto usable = [](const PluginFile& plugin) { return plugin.refusal.empty(); };
-  std::map<std::string, std::vector<std::size_t>> claims;
-  for (std::size_t i = 0; i < plugins_.size(); ++i) {
-    if (!usable(plugins_[i])) continue;
-    for (const std::string& type : plugins_[i].stage_types) claims[type].push_back(i);
+namespace {
+
+/// The type of `type` or `plugin/type`.
+std::string bare_type(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
+}  // namespace
+
+std::vector<const PluginFile*> Catalog::claimants(const std::string& stage_type,
+                                                  bool usable) const {
+  const auto slash = stage_type.rfind('/');
+  const std::string type = bare_type(stage_type);
+  std::vector<const PluginFile*> found;
+  for (const PluginFile& plugin : plugins_) {
+    if (plugin.refusal.empty() != usable) continue;
+    if (slash != std::string::npos && plugin.name != stage_type.substr(0, slash)) continue;
+    const auto& types = plugin.stage_types;
+    if (std::find(types.begin(), types.end(), type) != types.end()) found.push_back(&plugin);
   }
-  for (const auto& [type, claimants] : claims) {
-    if (claimants.size() == 1) {
-      by_type_[type] = claimants[0];
-      continue;
-    }
-    for (const std::size_t claimant : claimants) {
-      const std::size_t other = claimant == claimants[0] ? claimants[1] : claimants[0];
-      plugins_[claimant].refusal =
-          "the stage type \"" + type + "\" is in " + plugins_[claimant].path.string() + " and in " +
-          plugins_[other].path.string() + "; take one of them off the search path";
-      by_type_[type] = claimant;
-    }
-  }
-  // A refused plugin still says which types it would have, for a better message.
-  for (std::size_t i = 0; i < plugins_.size(); ++i) {
-    for (const std::string& type : plugins_[i].stage_types) by_type_.try_emplace(type, i);
-  }
+  return found;
 }
 
 std::vector<std::string> Catalog::stage_types() const {
+  std::map<std::string, std::vector<const PluginFile*>> all;
+  for (const PluginFile& plugin : plugins_) {
+    if (!plugin.refusal.empty()) continue;
+    for (const std::string& type : plugin.stage_types) all[type].push_back(&plugin);
+  }
   std::vector<std::string> names;
-  for (const auto& [type, plugin] : by_type_) {
-    if (plugins_[plugin].refusal.empty()) names.push_back(type);
+  for (const auto& [type, plugins] : all) {
+    if (plugins.size() == 1) names.push_back(type);
+    for (const PluginFile* plugin : plugins) {
+      const std::string name = plugin->name + "/" + type;
+      if (plugins.size() > 1 && claimants(name, true).size() == 1) names.push_back(name);
+    }
   }
   return names;
 }
 
 const PluginFile* Catalog::plugin_of(const std::string& stage_type) const {
-  const auto found = by_type_.find(stage_type);
-  return found == by_type_.end() ? nullptr : &plugins_[found->second];
+  const std::vector<const PluginFile*> usable = claimants(stage_type, true);
+  if (usable.size() == 1) return usable[0];
+  if (usable.empty()) {
+    // A refused plugin still says which types it would have, for a better message.
+    const std::vector<const PluginFile*> refused = claimants(stage_type, false);
+    return refused.empty() ? nullptr : refused[0];
+  }
+  std::string places, names;
+  for (const PluginFile* plugin : usable) {
+    const std::string name = plugin->name + "/" + bare_type(stage_type);
+    places += (places.empty() ? "" : " and in ") + plugin->path.string();
+    if (claimants(name, true).size() == 1) names += (names.empty() ? "" : " or ") + name;
+  }
+  throw PluginRefused("the stage type \"" + stage_type + "\" is in " + places +
+                      (names.empty() ? "; take all but one of them off the search path"
+                                     : "; say which is meant: " + names));
 }
 
 const StageType& Catalog::stage_type(const std::string& name) {
@@ -155,12 +183,17 @@ const StageType& Catalog::stage_type(const std::string& name) {
   if (plugin == nullptr) {
     throw Error("no plugin has a stage type \"" + name + "\"" + suggestion(name, stage_types()));
   }
-  if (!plugin->refusal.empty()) {
-    throw PluginRefused("the stage type \"" + name + "\" is in the plugin " +
-                        plugin->path.string() + ", which is refused: " + plugin->refusal);
+  return stage_type(*plugin, bare_type(name));
+}
+
+const StageType& Catalog::stage_type(const PluginFile& plugin, const std::string& type) {
+  if (!plugin.refusal.empty()) {
+    throw PluginRefused("the stage type \"" + type + "\" is in the plugin " + plugin.path.string() +
+                        ", which is refused: " + plugin.refusal);
   }
-  if (!types_.contains(name)) load(*plugin);
-  return *types_.at(name);
+  const std::pair key(plugin.path, type);
+  if (!types_.contains(key)) load(plugin);
+  return *types_.at(key);
 }
 
 std::string Catalog::plugin_hash(const std::string& stage_type) {
@@ -209,10 +242,12 @@ void Catalog::load(const PluginFile& plugin) {
       throw refuse("it registers the stage type \"" + name +
                    "\", which its descriptor does not name");
     }
-    types_[name] = std::move(type);
+    if (const std::string why = why_incomplete(type->description()); !why.empty())
+      throw refuse(why);
+    types_[{plugin.path, name}] = std::move(type);
   }
   for (const std::string& name : plugin.stage_types) {
-    if (!types_.contains(name))
+    if (!types_.contains({plugin.path, name}))
       throw refuse("its descriptor names the stage type \"" + name +
                    "\", which it does not register");
   }

@@ -4,13 +4,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "microtome/plugin.h"
 
 namespace microtome::host {
 
-/// A plugin can't be used, or stage types are claimed twice. Exit status 3.
+/// A plugin can't be used, or several have the stage type that is meant. Exit status 3.
 class PluginRefused : public Error {
  public:
   explicit PluginRefused(const std::string& message);
@@ -26,7 +27,8 @@ struct PluginFile {
   std::string refusal;  ///< not empty: why it is not used
 };
 
-/// Where plugins are looked for, first wins nothing: a clash is an error.
+/// Where plugins are looked for. No folder takes precedence: a stage type that several plugins have
+/// is named with its plugin, `plugin/type`.
 struct SearchPath {
   std::vector<std::filesystem::path> folders;
   /// `given` (from the command line), MICROTOME_PLUGIN_PATH, the user's data folder, and the folder
@@ -42,25 +44,29 @@ class Catalog {
   ~Catalog();
 
   const std::vector<PluginFile>& plugins() const { return plugins_; }
-  /// Stage types of usable plugins.
+  /// Stage types of usable plugins, as `plugin/type` where several plugins have one.
   std::vector<std::string> stage_types() const;
-  /// The plugin that has a stage type, or nullptr.
+  /// The plugin that has a stage type, or nullptr. Throws `PluginRefused` when several have it.
   const PluginFile* plugin_of(const std::string& stage_type) const;
   /// Loads the plugin if need be. Throws `PluginRefused`; `Error` with near names for an unknown
   /// type.
   const StageType& stage_type(const std::string& name);
+  /// The type of one of `plugins()`.
+  const StageType& stage_type(const PluginFile& plugin, const std::string& type);
+  /// Loads a plugin of `plugins()`. Throws `PluginRefused`.
+  void load(const PluginFile& plugin);
   /// Of the plugin's file that has this stage type.
   std::string plugin_hash(const std::string& stage_type);
 
  private:
   struct Loaded;
   void scan_folder(const std::filesystem::path& folder);
-  void find_clashes();
-  void load(const PluginFile& plugin);
+  /// Usable plugins that have a stage type, `type` or `plugin/type`.
+  std::vector<const PluginFile*> claimants(const std::string& stage_type, bool usable) const;
 
   std::vector<PluginFile> plugins_;
-  std::map<std::string, std::size_t> by_type_;
-  std::map<std::string, std::unique_ptr<StageType>> types_;
+  /// By the plugin's file and the type.
+  std::map<std::pair<std::filesystem::path, std::string>, std::unique_ptr<StageType>> types_;
   std::map<std::filesystem::path, std::string> hashes_;
 };
 

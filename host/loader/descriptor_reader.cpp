@@ -82,17 +82,11 @@ std::variant<PluginDescriptor, std::string> read_descriptor(const std::filesyste
 }
 
 std::string incompatibility(const PluginDescriptor& plugin) {
-  if (plugin.sdk_major != sdk_major) {
-    return "it was built with SDK " + version(plugin.sdk_major, plugin.sdk_minor) + ", which is " +
-           (plugin.sdk_major > sdk_major ? "newer" : "older") + " than this host's SDK " +
-           version(sdk_major, sdk_minor) +
-           "; the major versions must be equal. Build it again with this host's SDK" +
-           (plugin.sdk_major > sdk_major ? ", or use a newer host" : "");
-  }
-  if (plugin.sdk_minor > sdk_minor) {
+  if (plugin.sdk_major != sdk_major || plugin.sdk_minor != sdk_minor) {
     return "it was built with SDK " + version(plugin.sdk_major, plugin.sdk_minor) +
-           ", this host has SDK " + version(sdk_major, sdk_minor) +
-           "; use a newer host, or build it again with this host's SDK";
+           ", and this host has SDK " + version(sdk_major, sdk_minor) +
+           ", whose objects are laid out otherwise: until 1.0 both must be equal. Build it again "
+           "with this host's SDK";
   }
   if (plugin.libtorch_major != TORCH_VERSION_MAJOR ||
       plugin.libtorch_minor != TORCH_VERSION_MINOR) {

@@ -122,8 +122,12 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
     one.push_back(holds_samples(input) ? input.slice(0, 0, 1) : input);
   }
   // A network may refuse numbers that were made up for it.
-  if (compares(three) || compares(given)) {
+  if (compares(three)) {
     failure_.clear();
+    try_extremes(three);
+  } else if (compares(given)) {
+    failure_.clear();
+    try_extremes(given);
   } else if (samples_in(inputs) > 1 && learn_alone(inputs)) {
     sample_count_ = SampleCount::fixed;
   } else if (learn_alone(one)) {
@@ -259,9 +263,79 @@ void BatchLayout::compare(const std::vector<at::Tensor>& three, bool may_fail) {
   confirm({1, 1});
 }
 
+void BatchLayout::try_extremes(const std::vector<at::Tensor>& three) {
+  // What takes the samples together: only then can one of them decide for another.
+  const auto joins = [](const ValueLayout& layout) {
+    return layout.kind == ValueLayout::Kind::unknown &&
+           layout.doubt == ValueLayout::Doubt::same_size;
+  };
+  const auto joining = std::find_if(values_.begin(), values_.end(), joins);
+  if (joining == values_.end() || index_->program().samples_may_mix) return;
+  const std::vector<ProgramPort>& outputs = index_->program().outputs;
+  const auto outputs_on = [&](double factor) {
+    std::vector<at::Tensor> inputs;
+    for (const at::Tensor& input : three) {
+      inputs.push_back(input);
+      if (!holds_samples(input) || !input.is_floating_point()) continue;
+      inputs.back() = input.clone();
+      inputs.back()[many - 1].mul_(factor);
+    }
+    std::vector<c10::IValue> found(outputs.size());
+    run_all(*index_, inputs, [&](ValueId id, const c10::IValue& value) {
+      for (std::size_t i = 0; i < outputs.size(); ++i) {
+        if (outputs[i].value == id) found[i] = value;
+      }
+    });
+    return found;
+  };
+  const std::vector<std::int64_t> others = {0, 1};
+  const std::vector<c10::IValue> plain = outputs_on(1);
+  for (const double factor : {1e3, -1e3}) {
+    std::vector<c10::IValue> extreme;
+    try {
+      extreme = outputs_on(factor);
+    } catch (const Error&) {
+      continue;  // it may refuse such numbers
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      ValueLayout* const layout =
+          outputs[i].value < 0 ? nullptr : &values_[static_cast<std::size_t>(outputs[i].value)];
+      if (layout == nullptr || layout->kind != ValueLayout::Kind::rows || !extreme[i].isTensor())
+        continue;
+      const at::Tensor rows =
+          rows_at(extreme[i].toTensor(), layout->place, many, at::tensor(others, at::kLong));
+      ValueLayout tried = *layout;
+      if (confirm_layout(tried, plain[i], rows, many, others)) continue;
+      layout->independent = false;
+      mixed_ = static_cast<ValueId>(joining - values_.begin());
+    }
+  }
+}
+
+void BatchLayout::confirm_in_another_order(const std::vector<at::Tensor>& inputs,
+                                           const std::vector<c10::IValue>& made) {
+  const std::int64_t samples = samples_in(inputs);
+  const at::Tensor order = (at::arange(samples, at::kLong) + 1).remainder(samples);
+  const std::vector<std::int64_t> copies(order.data_ptr<std::int64_t>(),
+                                         order.data_ptr<std::int64_t>() + samples);
+  std::vector<at::Tensor> turned;
+  for (const at::Tensor& input : inputs)
+    turned.push_back(holds_samples(input) ? input.index_select(0, order.to(input.device()))
+                                          : input);
+  run_all(*index_, turned, [&](ValueId id, const c10::IValue& value) {
+    const c10::IValue& before = made[static_cast<std::size_t>(id)];
+    if (before.isNone()) return;
+    ValueLayout& layout = values_[static_cast<std::size_t>(id)];
+    if (confirm_layout(layout, before, value, samples, copies)) return;
+    layout.kind = ValueLayout::Kind::unknown;
+    layout.doubt = ValueLayout::Doubt::order;
+  });
+}
+
 bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
   values_.assign(values_.size(), {});
   const std::int64_t samples = trial_samples_ = samples_in(inputs);
+  std::vector<c10::IValue> made(values_.size());
   try {
     run_all(*index_, inputs, [&](ValueId id, const c10::IValue& value) {
       ValueLayout& layout = values_[static_cast<std::size_t>(id)];
@@ -280,7 +354,9 @@ bool BatchLayout::learn_alone(const std::vector<at::Tensor>& inputs) {
       if (!is_only && !(samples == 1 && first == sizes.begin())) return;
       layout.kind = ValueLayout::Kind::rows;
       layout.place.dimension = first - sizes.begin();
+      made[static_cast<std::size_t>(id)] = value;
     });
+    if (samples > 1 && !index_->program().samples_may_mix) confirm_in_another_order(inputs, made);
   } catch (const Error&) {
     return false;
   }
@@ -345,6 +421,7 @@ void BatchLayout::find_coupling() {
       [&](const ProgramPort& output) { return output.value >= 0 && is_mixed(output.value); });
   if (!reaches_an_output) return;
   sample_count_ = SampleCount::coupled;
+  if (mixed_ >= 0) return;
   for (const Node& node : program.body.nodes) {
     for (const ValueId output : node.outputs) {
       if (!is_mixed(output)) continue;

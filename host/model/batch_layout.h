@@ -70,9 +70,16 @@ class BatchLayout {
   /// False when the network fails on these three samples or on fewer of them.
   bool compares(const std::vector<at::Tensor>& three);
   void compare(const std::vector<at::Tensor>& three, bool may_fail);
+  /// Marks outputs that an extreme sample changes for the samples beside it, as where a branch or a
+  /// clamp is decided by the largest value of all.
+  void try_extremes(const std::vector<at::Tensor>& three);
   /// From the shapes on these samples alone; false when the network fails on them, or gives outputs
   /// that don't have them.
   bool learn_alone(const std::vector<at::Tensor>& inputs);
+  /// Takes back what `learn_alone` concluded from sizes where the samples, given in another order,
+  /// do not come out in that.
+  void confirm_in_another_order(const std::vector<at::Tensor>& inputs,
+                                const std::vector<c10::IValue>& made);
   /// The number of samples that the network takes, of some that people trace with; 0: none of them.
   std::int64_t only_count(const std::vector<at::Tensor>& inputs);
   void settle();

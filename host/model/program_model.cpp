@@ -273,13 +273,18 @@ ValueView ProgramModel::view_of(ValueId value, const Trial& trial) {
 namespace {
 
 /// Whether what operators say of a dimension rules out what it is declared to be. Positions may go
-/// by several names; channels are nothing else, and an image is not turned.
+/// by several names; channels are nothing else, and neither an image nor a map of attention is
+/// turned.
 bool contradicts(const std::string& known, const std::string& declared) {
   if (known.empty() || known == declared) return false;
   const auto is_of_image = [](const std::string& axis) {
     return axis == "x" || axis == "y" || axis == "z";
   };
-  return known == "c" || declared == "c" || (is_of_image(known) && is_of_image(declared));
+  const auto is_of_attention = [](const std::string& axis) {
+    return axis == "head" || axis == "query" || axis == "key";
+  };
+  return known == "c" || declared == "c" || (is_of_image(known) && is_of_image(declared)) ||
+         (is_of_attention(known) && is_of_attention(declared));
 }
 
 }  // namespace

@@ -267,7 +267,10 @@ Binding Binder::typed(const Attempt& attempt, std::size_t i, const FieldInfo& fi
   } else if (is_integral(to)) {
     message += to == at::kBool     ? ""
                : is_integral(from) ? ", which is narrower"
-                                   : " (whole numbers)";
+                                   : " (whole numbers, as the network turns them into such; "
+                                     "where it takes real numbers and rounds them itself, say "
+                                     "input: {type: " +
+                                         type_name(from) + "} of the model)";
   } else {
     message += ", which rounds";
   }

@@ -6,6 +6,7 @@
 #include "host/model/torchscript/module_file.h"
 #include "host/pipeline/feeding.h"
 #include "host/pipeline/memory.h"
+#include "host/pipeline/plan_check.h"
 #include "host/support/plain_reason.h"
 #include "microtome/quoting.h"
 
@@ -171,6 +172,7 @@ class Checker {
     if (node(i).uses.empty()) return;
     stage.type = type_of(node(i).uses, node(i).uses_location);
     if (stage.type == nullptr) return;
+    stage.plugin = catalog_.plugin_of(node(i).uses)->name;
     ReadContext context = context_for(stage);
     stage.stage = make_stage(*stage.type, node(i).with, context);
     stage.parameters = canonical_parameters(stage.type->description(), node(i).with);
@@ -399,7 +401,17 @@ class Checker {
     }
     Problems found;
     try {
-      stage.plan = stage.stage->plan(Inputs(stage, planned_, stage.hooks, found));
+      Plan plan;
+      stage.stage->plan(Inputs(stage, planned_, stage.hooks, found), plan);
+      if (found.list().empty()) {
+        try {
+          check_plan(stage.type->description(), plan,
+                     [&](const std::string& port) { return stage.connections.contains(port); });
+        } catch (const Error& error) {
+          throw Error("the plugin \"" + stage.plugin + "\" is wrong: " + error.what());
+        }
+      }
+      stage.plan = std::move(plan);
       if (stage.plan.read) {
         for (const HookPoint& hook : stage.plan.read->capture)
           stage.hooks[stage.plan.read->model].push_back(hook);

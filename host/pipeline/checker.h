@@ -26,6 +26,7 @@ struct Connection {
 /// A stage that is ready to run.
 struct PlannedStage {
   std::string id;
+  std::string plugin;  ///< that its type is from
   const StageType* type = nullptr;
   std::unique_ptr<Stage> stage;
   Plan plan;

@@ -21,7 +21,7 @@ std::vector<std::string> stage_keys(const PlannedPipeline& planned, Catalog& cat
     const PlannedStage& stage = planned.stages[i];
     Value key = Value::map();
     key.set("type", stage.type->description().type);
-    key.set("plugin", catalog.plugin_hash(stage.type->description().type));
+    key.set("plugin", catalog.plugin_hash(planned.pipeline.stages[i].uses));
     Value nested = Value::list();
     for (const std::string& type : stage.nested_types) nested.push_back(catalog.plugin_hash(type));
     key.set("nested", std::move(nested));

@@ -67,8 +67,7 @@ class PipelineRun {
     index.save();
     fingerprint_ = numerics_fingerprint(planned.pipeline.runtime_said, options.device);
     keys_ = stage_keys(planned, catalog, hashes_, fingerprint_);
-    for (const PlannedStage& stage : planned.stages)
-      plugins_.push_back(catalog.plugin_of(stage.type->description().type)->name);
+    for (const PlannedStage& stage : planned.stages) plugins_.push_back(stage.plugin);
     choose();
     planned.resources.for_each_model([&](ProgramModel& model) { model.set_watch(profile_.get()); });
     for (const auto& [name, dataset] : planned.resources.datasets) {

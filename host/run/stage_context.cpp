@@ -150,7 +150,10 @@ std::filesystem::path StageContext::scratch() {
 }
 
 void StageContext::finish_outputs() {
-  for (auto& [port, writer] : outputs_) writer->finish();
+  const Plan& plan = stage().plan;
+  std::optional<std::int64_t> samples;
+  if (plan.read) samples = dataset(plan.read->data).info().size;
+  for (const OutputPlan& output : plan.outputs) outputs_.at(output.port)->finish(output, samples);
 }
 
 }  // namespace microtome::host

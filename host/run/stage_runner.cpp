@@ -75,11 +75,11 @@ class Untouched {
     for (const auto& [name, value] : recording.outputs) add(value);
     for (const at::Tensor& value : recording.captured) add(value);
   }
-  void check() const {
+  bool holds() const {
     for (const auto& [value, version] : seen_) {
-      if (value._version() != version)
-        throw Error("the stage writes in place into a tensor that it was given; copy it first");
+      if (value._version() != version) return false;
     }
+    return true;
   }
 
  private:
@@ -204,10 +204,14 @@ class Stream {
 
   void compute(Work& work) {
     run_.cancellation.check();
-    work.chunks.resize(members_.size());
-    work.states.resize(members_.size());
     const ComputeSlots::Slot slot(run_.slots);
     const ProfileSpan span(run_.profile, "chunk", "compute");
+    compute_members(work);
+  }
+
+  void compute_members(Work& work) {
+    work.chunks.resize(members_.size());
+    work.states.resize(members_.size());
     NamedTensors inputs;
     if (model_ != nullptr) inputs = first_.context->bind(read_.model, work.batch);
     const bool runs = model_ != nullptr && (pass_.outputs || !pass_.capture.empty());
@@ -245,7 +249,20 @@ class Stream {
           chunk.inputs = {};
         });
       });
-      untouched.check();
+      if (untouched.holds()) continue;
+      attempt(member, [&] {
+        at_samples(work, [&] {
+          throw Error("the plugin \"" + member.stage->plugin +
+                      "\" is wrong: the stage writes in place into a tensor that it was given, and "
+                      "that others read too; it has to copy it first");
+        });
+      });
+      // The others get what was there before.
+      if (all_failed()) return;
+      work.batch = data_.load(work.positions);
+      work.chunks.clear();
+      work.states.clear();
+      return compute_members(work);
     }
   }
 
@@ -342,6 +359,10 @@ void run_members(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>
     if (member->failed) continue;
     try {
       member->context->finish_outputs();
+    } catch (const Error& error) {
+      member->fail(std::make_exception_ptr(
+          Error("the plugin \"" + member->stage->plugin +
+                "\" is wrong: the stage does not write what it planned: " + error.what())));
     } catch (...) {
       member->fail(std::current_exception());
     }

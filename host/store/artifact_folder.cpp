@@ -6,6 +6,7 @@
 #include "host/model/torchscript/module_file.h"
 #include "host/support/file_name.h"
 #include "host/support/hash.h"
+#include "microtome/output_check.h"
 
 namespace microtome::host {
 
@@ -49,6 +50,7 @@ void ArtifactFolderWriter::append_ids(const std::vector<std::string>& ids) {
   std::vector<std::int64_t> offsets;
   if (!has_ids_) offsets.push_back(0);
   has_ids_ = true;
+  ids_ += static_cast<std::int64_t>(ids.size());
   std::string bytes;
   for (const std::string& id : ids) {
     bytes += id;
@@ -66,8 +68,9 @@ void ArtifactFolderWriter::model(const ScriptModule& module) {
   has_model_ = true;
 }
 
-void ArtifactFolderWriter::finish() {
+void ArtifactFolderWriter::finish(const OutputPlan& plan, std::optional<std::int64_t> samples) {
   Value tensors = Value::map(), files = Value::map();
+  WrittenOutput written{.tensors = {}, .ids = ids_, .has_model = has_model_};
   const auto list_file = [&](const std::string& name, const std::string& file_name,
                              std::uint64_t bytes, std::string hash) {
     Value about = Value::map();
@@ -76,7 +79,6 @@ void ArtifactFolderWriter::finish() {
     about.set("xxh3", std::move(hash));
     files.set(name, std::move(about));
   };
-  if (kind_ == kind::model && !has_model_) throw Error("the stage wrote no model");
   if (has_model_) {
     const fs::path file = folder_ / model_file_name;
     list_file("model", model_file_name, fs::file_size(file), hash_file(file));
@@ -90,9 +92,12 @@ void ArtifactFolderWriter::finish() {
     Value said = Value::map();
     said.set("type", c10::toString(stored.type));
     said.set("shape", std::move(shape));
-    said.set("per_sample", has_ids_ && grown_.contains(name));
+    const bool per_sample = has_ids_ && grown_.contains(name);
+    said.set("per_sample", per_sample);
     tensors.set(name, std::move(said));
+    written.tensors.push_back({name, stored.type, stored.shape, per_sample});
   }
+  check_output(plan, written, samples);
   Value description = Value::map();
   description.set("kind", kind_);
   description.set("metadata", metadata_);

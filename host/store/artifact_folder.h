@@ -3,11 +3,13 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "host/store/safetensors.h"
 #include "microtome/artifact.h"
+#include "microtome/stage.h"
 
 namespace microtome::host {
 
@@ -28,8 +30,9 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   }
   void model(const ScriptModule& module) override;
 
-  /// Completes the files and writes `artifact.json` with the size and hash of each.
-  void finish();
+  /// Completes the files, checks them against the plan (`check_output`) and writes `artifact.json`
+  /// with the size and hash of each.
+  void finish(const OutputPlan& plan, std::optional<std::int64_t> samples);
 
  private:
   TensorFileWriter& file_of(const std::string& name);
@@ -40,7 +43,7 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   std::map<std::string, std::unique_ptr<TensorFileWriter>> files_;
   std::map<std::string, bool> grown_;
   bool has_model_ = false;
-  std::int64_t ids_end_ = 0;
+  std::int64_t ids_ = 0, ids_end_ = 0;  ///< how many, and their bytes
   bool has_ids_ = false;
   Value metrics_ = Value::list(), views_ = Value::list(), metadata_ = Value::map();
 };

@@ -67,6 +67,18 @@ constexpr std::array signatures = {
               "a program or a shared library", ""},
 };
 
+/// Zip archives that are files of their own, by what they begin with.
+std::optional<FileKind> known_archive(const Signature& signature, std::string_view start) {
+  if (!signature.bytes.starts_with("PK")) return std::nullopt;
+  if (start.find("/data.pkl") != std::string_view::npos)
+    return FileKind{"a file that PyTorch saved",
+                    "store tensors with numpy.save or as safetensors, networks as TorchScript",
+                    true};
+  if (start.find(".npy") != std::string_view::npos)
+    return FileKind{"an .npz archive of NumPy arrays", "store each with numpy.save", true};
+  return std::nullopt;
+}
+
 /// Eight bytes that say how long the JSON that follows is.
 bool is_safetensors(std::string_view start) {
   if (start.size() < 10 || start[8] != '{') return false;
@@ -115,8 +127,10 @@ std::optional<FileKind> file_kind(std::string_view start) {
   if (is_safetensors(start)) return FileKind{"a safetensors file: tensors without a network", ""};
   for (const Signature& signature : signatures) {
     if (start.size() >= signature.offset &&
-        start.substr(signature.offset).starts_with(signature.bytes))
-      return FileKind{signature.what, signature.remedy};
+        start.substr(signature.offset).starts_with(signature.bytes)) {
+      if (const auto known = known_archive(signature, start)) return known;
+      return FileKind{signature.what, signature.remedy, signature.bytes.starts_with("PK")};
+    }
   }
   if (start.size() > 1 && start[0] == '\x80' && start[1] >= 2 && start[1] <= 5)
     return FileKind{"a Python pickle", ""};

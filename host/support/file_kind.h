@@ -11,6 +11,7 @@ namespace microtome::host {
 struct FileKind {
   std::string what;    ///< `a Git LFS pointer, not the file itself`
   std::string remedy;  ///< what to do, or empty
+  bool is_zip = false;
   /// `it is WHAT; REMEDY`
   std::string text() const;
 };

@@ -114,8 +114,7 @@ void Ablate::describe(StageSpec<Params>& spec) {
       .doc("also write the change of the model's whole output, `outputs` [N, places, ...]");
 }
 
-Plan Ablate::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void Ablate::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = params_.with == Replacement::resample;
   Problems& problems = inputs.problems();
   if (params_.at.empty()) problems.add({}, "at: name one hook point at least");
@@ -163,7 +162,6 @@ Plan Ablate::plan(const PlanInputs& inputs) const {
                      {"low", at::kFloat, {count}, false},
                      {"high", at::kFloat, {count}, false}};
   plan.outputs.push_back(std::move(effects));
-  return plan;
 }
 
 bool Ablate::is_cut(const HookPointInfo& place) const {

@@ -26,7 +26,7 @@ class Ablate final : public microtome::Stage {
   using Params = ablate::Params;
   explicit Ablate(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

@@ -94,8 +94,7 @@ void ActivationMaximization::describe(StageSpec<Params>& spec) {
   spec.parameter("padding", &Params::padding).range(0, 512).unit("pixels").doc("grey frame");
 }
 
-Plan ActivationMaximization::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void ActivationMaximization::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.gradients = true;
   plan.random = true;
   plan.rows_at_least = params_.images;
@@ -134,7 +133,6 @@ Plan ActivationMaximization::plan(const PlanInputs& inputs) const {
                            {"unseen", at::kFloat, {count, params_.images, unseen_moves}, false},
                            {"dataset_maximum", at::kFloat, {count}, false},
                            {"no_gradient", at::kBool, {count}, false}}});
-  return plan;
 }
 
 Transformation ActivationMaximization::transformation() const {

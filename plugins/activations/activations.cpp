@@ -78,8 +78,7 @@ class Activations final : public StreamingStage<LayerAxes> {
             "sample, without repetition), grid:k (k x k places, evenly spread)");
   }
 
-  Plan plan(const PlanInputs& inputs) const override {
-    Plan plan;
+  void plan(const PlanInputs& inputs, Plan& plan) const override {
     plan.read = Read{.data = "data", .model = "model", .capture = params_.layers, .forward = false};
     plan.tolerates_reduced_precision = true;
     plan.random = positions_.kind == Positions::Kind::random;
@@ -109,7 +108,6 @@ class Activations final : public StreamingStage<LayerAxes> {
       output.tensors.push_back(std::move(tensor));
     }
     plan.outputs.push_back(std::move(output));
-    return plan;
   }
 
   void batch(LayerAxes& state, Chunk& chunk, Context& context) const override {

@@ -47,8 +47,7 @@ void Evaluate::describe(StageSpec<Params>& spec) {
       .doc("the model's output, N x classes; empty: the only one");
 }
 
-Plan Evaluate::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void Evaluate::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.tolerates_reduced_precision = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = true};
   const DatasetInfo* data = inputs.dataset("data");
@@ -71,7 +70,6 @@ Plan Evaluate::plan(const PlanInputs& inputs) const {
                           {{"confusion", at::kLong, {-1, -1}, false},
                            {"predicted", at::kLong, {-1}, true},
                            {"correct", at::kBool, {-1}, true}}});
-  return plan;
 }
 
 void Evaluate::batch(State& counts, Chunk& chunk, Context&) const {

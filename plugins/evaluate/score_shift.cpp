@@ -61,8 +61,7 @@ void ScoreShift::describe(StageSpec<Params>& spec) {
   spec.parameter("target", &Params::target).doc("the score that is followed");
 }
 
-Plan ScoreShift::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void ScoreShift::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   inputs.check_target("model", "data", params_.target);
   if (params_.target.direction || params_.target.what == Target::What::kl ||
@@ -85,7 +84,6 @@ Plan ScoreShift::plan(const PlanInputs& inputs) const {
                           {{"score", at::kFloat, {-1}, true},
                            {"changed", at::kFloat, {-1}, true},
                            {"other", at::kFloat, {-1}, true}}});
-  return plan;
 }
 
 ScoreShift::Pairs ScoreShift::pairs(Context& context) {

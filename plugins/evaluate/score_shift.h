@@ -14,7 +14,7 @@ class ScoreShift final : public microtome::Stage {
   };
   explicit ScoreShift(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

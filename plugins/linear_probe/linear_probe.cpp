@@ -99,8 +99,7 @@ void LinearProbe::describe(StageSpec<Params>& spec) {
       .doc("label permutations, each refitted whole");
 }
 
-Plan LinearProbe::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void LinearProbe::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   if (params_.l2.empty()) inputs.problems().add({}, "l2: name one candidate at least");
   const std::int64_t features = FeatureRows::planned(inputs, "activations", params_.layer);
@@ -112,7 +111,6 @@ Plan LinearProbe::plan(const PlanInputs& inputs) const {
       {"directions",
        kind::directions,
        {{"directions", at::kFloat, {-1, features}, false}, {"bias", at::kFloat, {-1}, false}}});
-  return plan;
 }
 
 void LinearProbe::write_baseline(const char* port, const Labelled& data, const at::Tensor& folds,

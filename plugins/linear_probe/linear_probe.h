@@ -22,7 +22,7 @@ class LinearProbe final : public microtome::Stage {
   using Params = linear_probe::Params;
   explicit LinearProbe(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

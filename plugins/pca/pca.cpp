@@ -57,8 +57,7 @@ void PrincipalComponents::describe(StageSpec<Params>& spec) {
       .doc("for randomised: power iterations; more where the spectrum falls slowly");
 }
 
-Plan PrincipalComponents::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void PrincipalComponents::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = params_.method != Method::exact;
   const std::int64_t features = FeatureRows::planned(inputs, "activations", params_.layer);
   if (features > 0 && params_.components > features) {
@@ -73,7 +72,6 @@ Plan PrincipalComponents::plan(const PlanInputs& inputs) const {
                            {"variance", at::kDouble, {k}, false},
                            {"explained_variance_ratio", at::kDouble, {k}, false}}});
   plan.outputs.push_back({"projection", "projection", {{"projection", at::kFloat, {-1, k}, true}}});
-  return plan;
 }
 
 Decomposition PrincipalComponents::decompose(const FeatureRows& features, const Rows& rows,

@@ -21,7 +21,7 @@ class PrincipalComponents final : public microtome::Stage {
   using Params = pca::Params;
   explicit PrincipalComponents(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

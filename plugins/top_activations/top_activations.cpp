@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "microtome/inputs_behind.h"
+
 namespace top_activations {
 
 using namespace microtome;
@@ -63,8 +65,7 @@ void TopActivations::describe(StageSpec<Params>& spec) {
       .doc("side that crops are shown at");
 }
 
-Plan TopActivations::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void TopActivations::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {params_.layer}, .forward = false};
   if (params_.units.empty()) inputs.problems().add({}, "units: name one at least");
@@ -105,7 +106,6 @@ Plan TopActivations::plan(const PlanInputs& inputs) const {
                            {"values", at::kFloat, {units, 3, params_.count}, false},
                            {"positions", at::kLong, {units, 3, params_.count}, false},
                            {"boxes", at::kLong, {units, 3, params_.count, 4}, false}}});
-  return plan;
 }
 
 void TopActivations::batch(Extremes& state, Chunk& chunk, Context&) const {
@@ -178,10 +178,14 @@ void TopActivations::finish(Extremes& state, Context& context) const {
   const Model& model = context.model("model");
   const Batch first = data.load({state.samples[0][0].item<std::int64_t>()});
   const NamedTensors inputs = context.bind("model", first);
-  const FieldInfo* image = shown_images(data.info(), first, inputs);
-  if (image == nullptr) image = data.info().images();
+  const NamedTensors seen = inputs_behind(model, inputs, params_.layer);
+  const FieldInfo* image = images_behind(model, inputs, params_.layer, data.info(), first);
+  if (image == nullptr)
+    throw Error("\"" + params_.layer.text() +
+                "\" sees no field of images, so there is nothing to show; fields of a tensor file "
+                "are images by convert: {FIELD: pixels}");
   std::string image_input;
-  for (const auto& [name, value] : inputs) {
+  for (const auto& [name, value] : seen) {
     if (value.dim() == 4 && image_input.empty()) image_input = name;
   }
   if (image_input.empty()) throw Error("the model takes no images, so there is nothing to show");

@@ -26,7 +26,7 @@ class TopActivations final : public microtome::StreamingStage<Extremes> {
   using Params = top_activations::Params;
   explicit TopActivations(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void batch(Extremes& state, microtome::Chunk& chunk, microtome::Context& context) const override;
   void merge(Extremes& earlier, Extremes&& later) const override;
   void finish(Extremes& state, microtome::Context& context) const override;

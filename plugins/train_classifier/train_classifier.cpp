@@ -104,8 +104,7 @@ std::int64_t TrainClassifier::class_count(const FieldInfo& label) const {
   return static_cast<std::int64_t>(label.class_names.size());
 }
 
-Plan TrainClassifier::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void TrainClassifier::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.gradients = true;
   plan.random = true;
   OutputPlan model{"model", kind::model, {}};
@@ -142,7 +141,6 @@ Plan TrainClassifier::plan(const PlanInputs& inputs) const {
                           kind::metrics,
                           {{"loss", at::kFloat, {params_.epochs}, false},
                            {"accuracy", at::kFloat, {params_.epochs}, false}}});
-  return plan;
 }
 
 void TrainClassifier::run(Context& context) const {

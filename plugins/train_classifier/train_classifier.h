@@ -30,7 +30,7 @@ class TrainClassifier final : public microtome::Stage {
   using Params = train_classifier::Params;
   explicit TrainClassifier(Params params);
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

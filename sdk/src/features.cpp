@@ -62,45 +62,62 @@ std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& p
   return -1;
 }
 
-FeatureRows::FeatureRows(const ArtifactReader& activations, const std::string& layer)
-    : activations_(&activations), layer_(choose(activations.tensors(), layer)) {
+struct FeatureRows::Parts {
+  const ArtifactReader* activations = nullptr;
+  std::string layer;
+  std::int64_t samples = 0, positions = 1, features = 0;
+  std::int64_t feature_dimension = 2;
+};
+
+FeatureRows::FeatureRows(const ArtifactReader& activations, const std::string& layer) {
+  auto parts = std::make_shared<Parts>();
+  parts->activations = &activations;
+  parts->layer = choose(activations.tensors(), layer);
   for (const TensorInfo& info : activations.tensors()) {
-    if (info.name != layer_) continue;
+    if (info.name != parts->layer) continue;
     const std::size_t rank = info.shape.size();
     if (rank != 2 && rank != 3) {
-      throw Error("the activations of \"" + layer_ + "\" have rank " + std::to_string(rank) +
+      throw Error("the activations of \"" + parts->layer + "\" have rank " + std::to_string(rank) +
                   "; rows of features are N x D or N x positions x D: give the activations stage "
                   "a pool or positions");
     }
-    samples_ = info.shape[0];
+    parts->samples = info.shape[0];
     if (rank == 3) {
-      const Axes axes = recorded_axes(activations, layer_);
+      const Axes axes = recorded_axes(activations, parts->layer);
       // Without a word on it, features are last.
-      if (!axes.empty()) feature_dimension_ = axis_dimension("c", axes, 3);
-      positions_ = info.shape[static_cast<std::size_t>(3 - feature_dimension_)];
+      if (!axes.empty()) parts->feature_dimension = axis_dimension("c", axes, 3);
+      parts->positions = info.shape[static_cast<std::size_t>(3 - parts->feature_dimension)];
     } else {
-      feature_dimension_ = 1;
+      parts->feature_dimension = 1;
     }
-    features_ = info.shape[static_cast<std::size_t>(feature_dimension_)];
+    parts->features = info.shape[static_cast<std::size_t>(parts->feature_dimension)];
   }
+  parts_ = std::move(parts);
 }
 
+std::int64_t FeatureRows::samples() const { return parts_->samples; }
+std::int64_t FeatureRows::positions() const { return parts_->positions; }
+std::int64_t FeatureRows::features() const { return parts_->features; }
+const std::string& FeatureRows::layer() const { return parts_->layer; }
+
 at::Tensor FeatureRows::read(std::int64_t begin, std::int64_t end) const {
-  const at::Tensor rows = activations_->rows(layer_, begin, end);
+  const at::Tensor rows = parts_->activations->rows(parts_->layer, begin, end);
   if (first_not_finite(rows)) {
-    const std::vector<std::string> all = activations_->sample_ids();
+    const std::vector<std::string> all = parts_->activations->sample_ids();
     std::vector<std::string> ids;
     for (std::int64_t i = begin; i < end; ++i) {
       const auto place = static_cast<std::size_t>(i);
       ids.push_back(place < all.size() ? all[place] : std::to_string(i));
     }
-    demand_finite(rows, ids, "the value at \"" + layer_ + "\"");
+    demand_finite(rows, ids, "the value at \"" + parts_->layer + "\"");
   }
-  return rows.to(at::kDouble).movedim(feature_dimension_, -1).reshape({-1, features_});
+  return rows.to(at::kDouble)
+      .movedim(parts_->feature_dimension, -1)
+      .reshape({-1, parts_->features});
 }
 
 std::int64_t FeatureRows::samples_in(double bytes) const {
-  const double one = 8.0 * static_cast<double>(positions_ * features_);
+  const double one = 8.0 * static_cast<double>(parts_->positions * parts_->features);
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(bytes / one));
 }
 

@@ -34,6 +34,8 @@ void Stage::merge(StageState&, StageState&, Context&) const { not_provided("merg
 void Stage::finish(StageState&, Context&) const { not_provided("finish"); }
 void Stage::run(Context&) const { not_provided("run"); }
 void* Stage::capability(std::string_view) { return nullptr; }
+void* StageState::capability(std::string_view) { return nullptr; }
+void* StageType::capability(std::string_view) { return nullptr; }
 
 void Chunk::emit(std::string port, std::string tensor, at::Tensor rows, bool allow_nan) {
   emissions.push_back({std::move(port), std::move(tensor), std::move(rows), allow_nan});

@@ -68,80 +68,100 @@ at::Tensor pick(const at::Tensor& scores, const at::Tensor& classes, std::int64_
 
 }  // namespace
 
+struct TargetScore::Parts {
+  Target target;
+  at::Tensor first, second;  ///< classes, [N] int64
+  at::Tensor direction, reference;
+};
+
+TargetScore::TargetScore(std::shared_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+
 TargetScore::TargetScore(Target target, const Recording& plain, const Batch& batch,
-                         at::Tensor direction, at::Tensor reference)
-    : target_(std::move(target)),
-      direction_(std::move(direction)),
-      reference_(std::move(reference)) {
-  switch (target_.what) {
+                         at::Tensor direction, at::Tensor reference) {
+  auto parts = std::make_shared<Parts>(
+      Parts{std::move(target), {}, {}, std::move(direction), std::move(reference)});
+  const Target& wanted = parts->target;
+  const auto classes_of = [&](const ClassReference& reference) {
+    return field_classes(reference, batch, class_scores(wanted, plain), wanted.location);
+  };
+  switch (wanted.what) {
     case Target::What::predicted:
-      first_ = class_scores(target_, plain).argmax(1).cpu();
+      parts->first = class_scores(wanted, plain).argmax(1).cpu();
       break;
     case Target::What::label:
     case Target::What::loss:
-      first_ = field_classes({0, "label"}, batch, class_scores(target_, plain), target_.location);
+      parts->first = classes_of({0, "label"});
       break;
     case Target::What::class_index:
-      first_ = field_classes(target_.first, batch, class_scores(target_, plain), target_.location);
+      parts->first = classes_of(wanted.first);
       break;
     case Target::What::contrast:
-      first_ = field_classes(target_.first, batch, class_scores(target_, plain), target_.location);
-      second_ =
-          field_classes(target_.second, batch, class_scores(target_, plain), target_.location);
+      parts->first = classes_of(wanted.first);
+      parts->second = classes_of(wanted.second);
       break;
     case Target::What::unit:
       break;
     case Target::What::direction:
-      if (!direction_.defined()) throw Error(target_.location, "the target's direction is missing");
+      if (!parts->direction.defined())
+        throw Error(wanted.location, "the target's direction is missing");
       break;
     case Target::What::kl:
-      if (!reference_.defined()) throw Error(target_.location, "the reference scores are missing");
+      if (!parts->reference.defined())
+        throw Error(wanted.location, "the reference scores are missing");
       break;
   }
+  parts_ = std::move(parts);
 }
 
+const Target& TargetScore::target() const { return parts_->target; }
+
+const at::Tensor& TargetScore::classes() const { return parts_->first; }
+
 std::vector<HookPoint> TargetScore::capture() const {
-  return target_.hook ? std::vector<HookPoint>{*target_.hook} : std::vector<HookPoint>{};
+  const std::optional<HookPoint>& hook = parts_->target.hook;
+  return hook ? std::vector<HookPoint>{*hook} : std::vector<HookPoint>{};
 }
 
 TargetScore TargetScore::rows(const at::Tensor& samples) const {
-  TargetScore part = *this;
-  for (at::Tensor* values : {&part.first_, &part.second_, &part.reference_}) {
+  auto some = std::make_shared<Parts>(*parts_);
+  for (at::Tensor* values : {&some->first, &some->second, &some->reference}) {
     if (values->defined()) *values = values->index_select(0, samples.to(values->device()));
   }
-  return part;
+  return TargetScore(std::shared_ptr<const Parts>(std::move(some)));
 }
 
 at::Tensor TargetScore::score(const Recording& recording, std::int64_t repeats,
                               std::size_t offset) const {
-  if (target_.what == Target::What::unit) {
+  if (parts_->target.what == Target::What::unit) {
     const at::Tensor& unit = recording.captured.at(offset);
     return unit.dim() == 1 ? unit : unit.flatten(1).sum(1);
   }
-  if (target_.what == Target::What::direction) {
+  if (parts_->target.what == Target::What::direction) {
     Selector along;
-    along.direction = target_.direction;
+    along.direction = parts_->target.direction;
     const at::Tensor product =
-        select(recording.captured.at(offset), along, recording.axes.at(offset), direction_);
+        select(recording.captured.at(offset), along, recording.axes.at(offset), parts_->direction);
     return product.dim() == 1 ? product : product.flatten(1).sum(1);
   }
-  at::Tensor scores = class_scores(target_, recording);
+  at::Tensor scores = class_scores(parts_->target, recording);
   const bool needs_probabilities =
-      target_.what == Target::What::loss || target_.what == Target::What::kl ||
-      target_.on == Target::On::log_prob || target_.on == Target::On::prob;
+      parts_->target.what == Target::What::loss || parts_->target.what == Target::What::kl ||
+      parts_->target.on == Target::On::log_prob || parts_->target.on == Target::On::prob;
   if (needs_probabilities && !scores.is_floating_point())
-    throw Error(target_.location,
+    throw Error(parts_->target.location,
                 "the model's output is of whole numbers, which no probabilities are made from");
-  if (target_.what == Target::What::loss) return -pick(scores.log_softmax(1), first_, repeats);
-  if (target_.what == Target::What::kl) {
+  if (parts_->target.what == Target::What::loss)
+    return -pick(scores.log_softmax(1), parts_->first, repeats);
+  if (parts_->target.what == Target::What::kl) {
     const at::Tensor reference =
-        repeat_rows(reference_.to(scores.options()), repeats).log_softmax(1);
+        repeat_rows(parts_->reference.to(scores.options()), repeats).log_softmax(1);
     return (reference.exp() * (reference - scores.log_softmax(1))).sum(1);
   }
-  if (target_.on == Target::On::log_prob) scores = scores.log_softmax(1);
-  if (target_.on == Target::On::prob) scores = scores.softmax(1);
-  at::Tensor result = pick(scores, first_, repeats);
-  if (target_.what == Target::What::contrast) result = result - pick(scores, second_, repeats);
+  if (parts_->target.on == Target::On::log_prob) scores = scores.log_softmax(1);
+  if (parts_->target.on == Target::On::prob) scores = scores.softmax(1);
+  at::Tensor result = pick(scores, parts_->first, repeats);
+  if (parts_->target.what == Target::What::contrast)
+    result = result - pick(scores, parts_->second, repeats);
   return result;
 }
 

@@ -20,12 +20,10 @@ class Patching final : public StreamingStage<int> {
     spec.output("effects", kind::metrics);
     spec.parameter("layer", &Params::layer).of("model").doc("what is patched");
   }
-  Plan plan(const PlanInputs& inputs) const override {
+  void plan(const PlanInputs& inputs, Plan& plan) const override {
     inputs.resolve("model", params_.layer);
-    Plan plan;
     plan.read = Read{};
     plan.outputs.push_back({"effects", kind::metrics, {{"effect", at::kFloat, {-1}, true}}});
-    return plan;
   }
   using StreamingStage<int>::batch;
   void batch(int&, Chunk& chunk, Context& context) const override {
@@ -96,12 +94,10 @@ class Dictionary final : public StreamingStage<Moments> {
     spec.parameter("layer", &Params::layer).of("model").doc("where");
     spec.parameter("latents", &Params::latents).range(1, 1e6).doc("how many");
   }
-  Plan plan(const PlanInputs&) const override {
-    Plan plan;
+  void plan(const PlanInputs&, Plan& plan) const override {
     plan.read =
         Read{.data = "data", .model = "model", .capture = {params_.layer}, .forward = false};
     plan.outputs.push_back({"latents", kind::dictionary, {}});
-    return plan;
   }
   using StreamingStage<Moments>::batch;
   void batch(Moments& moments, Chunk& chunk, Context&) const override {
@@ -163,11 +159,9 @@ class Sensitivity final : public StreamingStage<double> {
     spec.parameter("method", &Params::method).required().doc("an attribution method");
     spec.parameter("radius", &Params::radius).at_least(0).doc("of the ball");
   }
-  Plan plan(const PlanInputs&) const override {
-    Plan plan;
+  void plan(const PlanInputs&, Plan& plan) const override {
     plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
     plan.outputs.push_back({"sensitivity", kind::metrics, {}});
-    return plan;
   }
   using StreamingStage<double>::batch;
   void batch(double& largest, Chunk& chunk, Context& context) const override {

@@ -3,6 +3,7 @@
 Usage: examine.py NETWORK FORM,... FOLDER SECONDS PROGRAM...
 """
 
+import copy
 import dataclasses
 import functools
 import json
@@ -323,8 +324,14 @@ class Examination:
         return Original(self.network, torch.float64).reference
 
     def off_by_ties(self, expected, gradient):
-        """How far PyTorch's own gradient in single precision is from its one in double."""
-        return difference(expected.detach().double().numpy(), gradient(self.in_double))
+        """How far PyTorch's own gradient in single precision is from its one in double, and from the one that it has
+        on as many samples at once as the stages, which rounds otherwise."""
+        off = difference(expected.detach().double().numpy(), gradient(self.in_double))
+        for first in range(0, SAMPLES, tried.CHUNK):
+            some = copy.copy(self.reference)
+            some.inputs = {key: value[first : first + tried.CHUNK] for key, value in self.inputs.items()}
+            off = max(off, off_by_rows(gradient(some), expected, first))
+        return off
 
     def check(self, what, found, expected, tolerances, scale=0.0, ties=None):
         """`found` must be one of the expected arrangements; `scale` is a size below which differences do not count.
@@ -338,6 +345,18 @@ class Examination:
             self.verdict.off = max(self.verdict.off, MOST_BY_TIES if by_ties else off)
             shapes = f" ({list(found.shape)} for {list(expected[0].shape)})" if off == float("inf") else ""
             self.verdict.worsen("wrong", f"{what} is off by {off:.2g}{shapes}")
+
+
+def off_by_rows(found, expected, first):
+    """Of a gradient for samples from `first` on, where these lie along a dimension."""
+    differ = [d for d in range(expected.dim()) if found.shape[d : d + 1] != expected.shape[d : d + 1]]
+    if len(differ) != 1 or found.dim() != expected.dim():
+        return 0.0
+    (dimension,) = differ
+    each = expected.shape[dimension] // SAMPLES
+    same = expected.narrow(dimension, first * each, min(found.shape[dimension], expected.shape[dimension] - first * each))
+    largest = expected.abs().max().item()
+    return (found - same).abs().max().item() / max(largest, 1e-30) if found.shape == same.shape else 0.0
 
 
 def closest(found, expected, scale=0.0):

@@ -14,6 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "docs" / "p
 from export_model import write_safetensors  # noqa: E402
 from microtome_run import Run  # noqa: E402
 
+CHUNK = 2  # samples that stages take at once
+
 
 class Refused(Exception):
     """The program says that it can't: exit status and what it said."""
@@ -101,7 +103,7 @@ class Subject:
             "models": {"net": {"source": "torchscript", "path": "net.pt"}},
             "datasets": {"samples": {"source": "tensors", "fields": self.fields}},
             # Chunks of two and of one: what a network does must not depend on how many samples there are.
-            "runtime": {"chunk": 2},
+            "runtime": {"chunk": CHUNK},
             "stages": {
                 name: {"uses": kind, "inputs": {"model": "net", "data": "samples"}, "with": parameters}
                 for name, (kind, parameters) in stages.items()

@@ -31,6 +31,11 @@ std::string explained(const std::string& message) {
   }
   if (message.find("failed finding central directory") != std::string::npos)
     return "it is damaged or cut off; copy or download it again";
+  // LibTorch writes names of modules into code that it then can't parse.
+  if (first.empty() || message.find("expected ] but found") != std::string::npos)
+    return (first.empty() ? "" : first + ": ") +
+           "PyTorch can't read it either; a known cause are names of modules with letters beyond "
+           "ASCII, quotes, backslashes or line breaks: rename them and export again";
   return first;
 }
 

@@ -29,6 +29,8 @@ Program Lowering::run() {
   if (outputs.size() != 1) throw Error("`forward` returns nothing");
   add_outputs(outputs[0], "");
   if (program_.outputs.empty()) throw Error("`forward` returns no tensor");
+  if (program_.inputs.empty())
+    throw Error("`forward` takes no tensor, so no sample can be given to the network");
   for (const ProgramPort& output : program_.outputs) {
     HookPoint name;
     name.module = program_.outputs.size() == 1 ? "output" : "output." + output.name;

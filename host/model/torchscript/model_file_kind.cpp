@@ -163,7 +163,7 @@ std::string why_not_torchscript(const fs::path& file) {
   if (fs::is_directory(file, code)) return why_not_folder(file);
   const std::optional<FileKind> kind = file_kind_at(file);
   if (!kind) return "";
-  if (kind->what == "a zip archive") return why_not_zip(file);
+  if (kind->is_zip) return why_not_zip(file);
   if (kind->what == "a Python pickle") {
     std::ifstream stream(file, std::ios::binary);
     return pickled(bytes_at(stream, 0, 16'000'000));

@@ -82,9 +82,10 @@ at::Tensor Baselines::made(const AttributionInput& input, const HookPoint& at, s
     // One that may be left out is not there.
     const at::Tensor* given = inputs.find(port.name);
     if (given == nullptr || !given->is_floating_point()) continue;
-    pass.edits.push_back({parse_hook_point("input." + port.name), like_input});
+    const HookPoint hook = parse_hook_point("input." + port.name);
+    if (input.model.is_computed_from(at, hook)) pass.edits.push_back({hook, like_input});
   }
-  // Of tokens there is no zero: it is one of the value itself.
+  // Of tokens there is no zero, whatever other inputs there are: it is one of the value itself.
   if (pass.edits.empty()) return like_input(value);
   return input.model.run(inputs, pass).captured[0];
 }
@@ -102,11 +103,10 @@ at::Tensor Baselines::mean_of(const Dataset& data) const {
   return mean_->image;
 }
 
-Plan BaselineStage::plan(const PlanInputs& inputs) const {
-  Plan plan = AttributionStage::plan(inputs);
+void BaselineStage::plan(const PlanInputs& inputs, Plan& plan) const {
+  AttributionStage::plan(inputs, plan);
   plan.random = baselines_.are_random();
   baselines_.check(inputs, common().at);
-  return plan;
 }
 
 }  // namespace attribution

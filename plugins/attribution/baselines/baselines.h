@@ -71,7 +71,7 @@ class BaselineStage : public microtome::AttributionStage {
   explicit BaselineStage(const BaselineParams& params)
       : AttributionStage(params), baselines_(params.baseline) {}
 
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
 
  protected:
   const Baselines& baselines() const { return baselines_; }

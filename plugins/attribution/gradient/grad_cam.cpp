@@ -68,8 +68,8 @@ void ActivationMap::describe_map(StageSpec<AttributionParams>& spec) {
   describe_attribution(spec, true);
 }
 
-Plan ActivationMap::plan(const PlanInputs& inputs) const {
-  Plan plan = AttributionStage::plan(inputs);
+void ActivationMap::plan(const PlanInputs& inputs, Plan& plan) const {
+  AttributionStage::plan(inputs, plan);
   check_layer(inputs, common().at);
   for (TensorInfo& tensor : plan.outputs[0].tensors) {
     if (tensor.name != "attributions" || tensor.shape.size() != 4) continue;
@@ -78,7 +78,6 @@ Plan ActivationMap::plan(const PlanInputs& inputs) const {
     const at::Tensor map = channels_first(at::zeros(info->shape), info->axes);
     tensor.shape = {-1, 1, map.size(2), map.size(3)};
   }
-  return plan;
 }
 
 void GradCam::describe(StageSpec<Params>& spec) {
@@ -135,13 +134,12 @@ void ScoreCam::describe(StageSpec<Params>& spec) {
   describe_map(spec);
 }
 
-Plan ScoreCam::plan(const PlanInputs& inputs) const {
-  Plan plan = ActivationMap::plan(inputs);
+void ScoreCam::plan(const PlanInputs& inputs, Plan& plan) const {
+  ActivationMap::plan(inputs, plan);
   plan.gradients = false;
   const Model* model = inputs.model("model");
   if (model != nullptr && model->inputs().size() != 1)
     inputs.problems().add({}, "score_cam masks the image, and the model has several inputs");
-  return plan;
 }
 
 Attributions ScoreCam::attribute(const AttributionInput& input, Context& context) const {
@@ -180,10 +178,10 @@ void GuidedGradCam::describe(StageSpec<Params>& spec) {
       .doc("the layer of the map, N x channels x height x width");
 }
 
-Plan GuidedGradCam::plan(const PlanInputs& inputs) const {
+void GuidedGradCam::plan(const PlanInputs& inputs, Plan& plan) const {
   check_layer(inputs, params_.layer);
   check_rectifiers(inputs);
-  return AttributionStage::plan(inputs);
+  AttributionStage::plan(inputs, plan);
 }
 
 Attributions GuidedGradCam::attribute(const AttributionInput& input, Context& context) const {

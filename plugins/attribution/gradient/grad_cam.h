@@ -9,7 +9,7 @@ namespace attribution {
 class ActivationMap : public microtome::AttributionStage {
  public:
   using AttributionStage::AttributionStage;
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
 
  protected:
   /// Says what all of them have in common.
@@ -44,7 +44,7 @@ class ScoreCam final : public ActivationMap {
   using Params = microtome::AttributionParams;
   explicit ScoreCam(Params params) : ActivationMap(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 };
@@ -57,7 +57,7 @@ class GuidedGradCam final : public microtome::AttributionStage {
   };
   explicit GuidedGradCam(Params params) : AttributionStage(params), params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

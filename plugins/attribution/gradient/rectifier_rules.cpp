@@ -73,9 +73,9 @@ void check_rectifiers(const PlanInputs& inputs) {
   }
 }
 
-Plan RectifierStage::plan(const PlanInputs& inputs) const {
+void RectifierStage::plan(const PlanInputs& inputs, Plan& plan) const {
   check_rectifiers(inputs);
-  return AttributionStage::plan(inputs);
+  AttributionStage::plan(inputs, plan);
 }
 
 Attributions RectifierStage::attribute(const AttributionInput& input, Context& context) const {

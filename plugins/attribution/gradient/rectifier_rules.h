@@ -15,7 +15,7 @@ class RectifierStage : public microtome::AttributionStage {
  public:
   RectifierStage(microtome::AttributionParams params, RectifierRule rule)
       : AttributionStage(std::move(params)), rule_(rule) {}
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

@@ -43,10 +43,9 @@ void SmoothGrad::describe(StageSpec<Params>& spec) {
       .doc("standard deviation of the noise");
 }
 
-Plan SmoothGrad::plan(const PlanInputs& inputs) const {
-  Plan plan = params_.method.stage->plan(inputs);
+void SmoothGrad::plan(const PlanInputs& inputs, Plan& plan) const {
+  params_.method.stage->plan(inputs, plan);
   plan.random = true;
-  return plan;
 }
 
 Attributions SmoothGrad::attribute(const AttributionInput& input, Context& context) const {

@@ -22,7 +22,7 @@ class SmoothGrad final : public microtome::AttributionStage {
   using Params = SmoothGradParams;
   explicit SmoothGrad(Params params);
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

@@ -104,9 +104,9 @@ void InternalInfluence::describe(StageSpec<Params>& spec) {
       .doc("how the integral is approximated");
 }
 
-Plan InternalInfluence::plan(const PlanInputs& inputs) const {
+void InternalInfluence::plan(const PlanInputs& inputs, Plan& plan) const {
   inputs.resolve("model", params_.along);
-  return BaselineStage::plan(inputs);
+  BaselineStage::plan(inputs, plan);
 }
 
 Attributions InternalInfluence::attribute(const AttributionInput& input, Context& context) const {
@@ -131,9 +131,9 @@ void Conductance::describe(StageSpec<Params>& spec) {
   spec.parameter("steps", &Params::steps).range(1, 65536).doc("segments of the path");
 }
 
-Plan Conductance::plan(const PlanInputs& inputs) const {
+void Conductance::plan(const PlanInputs& inputs, Plan& plan) const {
   inputs.resolve("model", params_.along);
-  return BaselineStage::plan(inputs);
+  BaselineStage::plan(inputs, plan);
 }
 
 Attributions Conductance::attribute(const AttributionInput& input, Context& context) const {
@@ -178,9 +178,9 @@ void NeuronConductance::describe(StageSpec<Params>& spec) {
       .doc("how the integral is approximated");
 }
 
-Plan NeuronConductance::plan(const PlanInputs& inputs) const {
+void NeuronConductance::plan(const PlanInputs& inputs, Plan& plan) const {
   inputs.resolve("model", params_.neuron);
-  return BaselineStage::plan(inputs);
+  BaselineStage::plan(inputs, plan);
 }
 
 Attributions NeuronConductance::attribute(const AttributionInput& input, Context& context) const {

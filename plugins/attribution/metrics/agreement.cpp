@@ -62,14 +62,12 @@ void Agreement::describe(StageSpec<Params>& spec) {
   describe_over(spec);
 }
 
-Plan Agreement::plan(const PlanInputs&) const {
-  Plan plan;
+void Agreement::plan(const PlanInputs&, Plan& plan) const {
   plan.random = true;
   plan.outputs.push_back({"metrics",
                           kind::metrics,
                           {{"agreement", at::kFloat, {-1, -1}, false},
                            {"correlations", at::kFloat, {-1, -1, -1}, true}}});
-  return plan;
 }
 
 void Agreement::run(Context& context) const {
@@ -143,14 +141,12 @@ void Complexity::describe(StageSpec<Params>& spec) {
   describe_over(spec);
 }
 
-Plan Complexity::plan(const PlanInputs&) const {
-  Plan plan;
+void Complexity::plan(const PlanInputs&, Plan& plan) const {
   plan.random = true;
   plan.outputs.push_back(
       {"metrics",
        kind::metrics,
        {{"entropy", at::kFloat, {-1, -1}, true}, {"effective_size", at::kFloat, {-1, -1}, true}}});
-  return plan;
 }
 
 void Complexity::run(Context& context) const {

@@ -15,7 +15,7 @@ class Agreement final : public microtome::Stage {
   using Params = AgreementParams;
   explicit Agreement(Params params) : params_(params) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:
@@ -28,7 +28,7 @@ class Complexity final : public microtome::Stage {
   using Params = AgreementParams;
   explicit Complexity(Params params) : params_(params) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

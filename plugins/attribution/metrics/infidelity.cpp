@@ -34,8 +34,7 @@ void Infidelity::describe(StageSpec<Params>& spec) {
   spec.parameter("side", &Params::side).range(1, 10000).unit("pixels").doc("of the square");
 }
 
-Plan Infidelity::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void Infidelity::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
   inputs.check_target("model", "data", params_.target);
@@ -56,7 +55,6 @@ Plan Infidelity::plan(const PlanInputs& inputs) const {
       {"metrics",
        kind::metrics,
        {{"raw", at::kFloat, {-1, -1}, true}, {"scaled", at::kFloat, {-1, -1}, true}}});
-  return plan;
 }
 
 at::Tensor Infidelity::drawn(const at::Tensor& value, const Batch& batch, std::int64_t draw,

@@ -76,8 +76,7 @@ void InsertionDeletion::describe(StageSpec<Params>& spec) {
       .doc("random orders of each sample, the floor");
 }
 
-Plan InsertionDeletion::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void InsertionDeletion::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
   inputs.check_target("model", "data", params_.target);
@@ -101,7 +100,6 @@ Plan InsertionDeletion::plan(const PlanInputs& inputs) const {
                            {"insertion_logit", at::kFloat, {-1, params_.steps + 1}, false},
                            {"deletion_logit", at::kFloat, {-1, params_.steps + 1}, false},
                            {"areas", at::kFloat, {-1, -1, 2, 2}, true}}});
-  return plan;
 }
 
 void InsertionDeletion::batch(State& state, Chunk& chunk, Context& context) const {

@@ -31,7 +31,7 @@ class InsertionDeletion final : public microtome::StreamingStage<CurveTotals> {
   using Params = InsertionDeletionParams;
   explicit InsertionDeletion(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
   void merge(State& earlier, State&& later) const override;
   void finish(State& state, microtome::Context& context) const override;

@@ -33,8 +33,7 @@ void Localisation::describe(StageSpec<Params>& spec) {
   describe_over(spec);
 }
 
-Plan Localisation::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void Localisation::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.random = true;
   plan.read = Read{.data = "data", .model = {}, .capture = {}, .forward = false};
   if (const DatasetInfo* data = inputs.dataset("data");
@@ -49,7 +48,6 @@ Plan Localisation::plan(const PlanInputs& inputs) const {
                           {{"relevance_mass", at::kFloat, {-1, -1}, true},
                            {"pointing_game", at::kFloat, {-1, -1}, true},
                            {"covered", at::kFloat, {-1}, true}}});
-  return plan;
 }
 
 void Localisation::batch(State& state, Chunk& chunk, Context& context) const {

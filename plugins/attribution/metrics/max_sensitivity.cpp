@@ -26,15 +26,14 @@ void MaxSensitivity::describe(StageSpec<Params>& spec) {
       .doc("half-width of the cube, in model space");
 }
 
-Plan MaxSensitivity::plan(const PlanInputs& inputs) const {
+void MaxSensitivity::plan(const PlanInputs& inputs, Plan& plan) const {
   method_of(params_.method);
-  Plan plan = params_.method.stage->plan(inputs);
+  params_.method.stage->plan(inputs, plan);
   plan.random = true;
   plan.outputs = {
       {"metrics",
        kind::metrics,
        {{"max_sensitivity", at::kFloat, {-1}, true}, {"random", at::kFloat, {-1}, true}}}};
-  return plan;
 }
 
 void MaxSensitivity::batch(State& state, Chunk& chunk, Context& context) const {

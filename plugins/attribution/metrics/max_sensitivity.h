@@ -21,7 +21,7 @@ class MaxSensitivity final : public SampleScoreStage {
   using Params = MaxSensitivityParams;
   explicit MaxSensitivity(Params params) : params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void batch(State& state, microtome::Chunk& chunk, microtome::Context& context) const override;
   void finish(State& state, microtome::Context& context) const override;
 

@@ -90,9 +90,9 @@ std::vector<std::size_t> ParameterRandomisation::depths(std::size_t layers) cons
   return result;
 }
 
-Plan ParameterRandomisation::plan(const PlanInputs& inputs) const {
+void ParameterRandomisation::plan(const PlanInputs& inputs, Plan& plan) const {
   method_of(params_.method);
-  Plan plan = params_.method.stage->plan(inputs);
+  params_.method.stage->plan(inputs, plan);
   plan.random = true;
   std::int64_t depth = -1;
   if (const Model* model = inputs.model("model")) {
@@ -107,7 +107,6 @@ Plan ParameterRandomisation::plan(const PlanInputs& inputs) const {
                    kind::metrics,
                    {{"curves", at::kFloat, {3, depth}, false},
                     {"likeness", at::kFloat, {-1, depth, 3}, true}}}};
-  return plan;
 }
 
 void ParameterRandomisation::batch(State& state, Chunk& chunk, Context& context) const {

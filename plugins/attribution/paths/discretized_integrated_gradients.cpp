@@ -52,8 +52,8 @@ void DiscretizedIntegratedGradients::describe(StageSpec<Params>& spec) {
           "points lie far apart, and completeness then needs gradients between them");
 }
 
-Plan DiscretizedIntegratedGradients::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void DiscretizedIntegratedGradients::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   plan.random = true;
   if (const auto info = inputs.resolve("model", common().at); info && !info->shape.empty() &&
                                                               params_.point == PointOf::position &&
@@ -61,7 +61,6 @@ Plan DiscretizedIntegratedGradients::plan(const PlanInputs& inputs) const {
     inputs.problems().add(common().at.location,
                           "point: position needs a value of N x positions x D");
   }
-  return plan;
 }
 
 std::shared_ptr<const ReferenceSet> DiscretizedIntegratedGradients::reference(

@@ -31,7 +31,7 @@ class DiscretizedIntegratedGradients final : public BaselineStage {
   explicit DiscretizedIntegratedGradients(const Params& params)
       : BaselineStage(params), params_(params) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

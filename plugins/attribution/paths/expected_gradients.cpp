@@ -20,10 +20,9 @@ void describe_draws(StageSpec<Params>& spec) {
 
 }  // namespace
 
-Plan BackgroundStage::plan(const PlanInputs& inputs) const {
-  Plan plan = AttributionStage::plan(inputs);
+void BackgroundStage::plan(const PlanInputs& inputs, Plan& plan) const {
+  AttributionStage::plan(inputs, plan);
   plan.random = true;
-  return plan;
 }
 
 Attributions BackgroundStage::attribute(const AttributionInput& input, Context& context) const {

@@ -18,7 +18,7 @@ class BackgroundStage : public microtome::AttributionStage {
         draws_(params.draws),
         background_(params.background),
         noise_(noise) {}
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

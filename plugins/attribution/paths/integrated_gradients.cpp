@@ -101,13 +101,12 @@ void IntegratedGradients::describe(StageSpec<Params>& spec) {
       .doc("for steps: auto; samples that do not get there are marked in `converged`");
 }
 
-Plan IntegratedGradients::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void IntegratedGradients::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   plan.rows_at_least = ScoreFunction::rows_at_once;
   // The sum over the path, in double precision and of a few steps in single, behind what is affine
   // at the network's beginning.
   plan.bytes_per_sample = 3 * bytes_of_largest_value(inputs);
-  return plan;
 }
 
 Attributions IntegratedGradients::attribute(const AttributionInput& input, Context& context) const {

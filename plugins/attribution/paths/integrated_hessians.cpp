@@ -52,13 +52,13 @@ void IntegratedHessians::describe(StageSpec<Params>& spec) {
       .doc(std::string("groups whose pairs are wanted, 256 at most: ") + Grouping::doc);
 }
 
-Plan IntegratedHessians::plan(const PlanInputs& inputs) const {
+void IntegratedHessians::plan(const PlanInputs& inputs, Plan& plan) const {
   if (grouping_) grouping_->check(inputs, common().at);
   if (grouping_ && grouping_->is_by_sample())
     inputs.problems().add({},
                           "features: regions differ from sample to sample, so their pairs have no "
                           "common matrix; take grid:N, channel or unit");
-  return BaselineStage::plan(inputs);
+  BaselineStage::plan(inputs, plan);
 }
 
 Attributions IntegratedHessians::attribute(const AttributionInput& input, Context& context) const {
@@ -67,7 +67,8 @@ Attributions IntegratedHessians::attribute(const AttributionInput& input, Contex
   const std::int64_t rows = end.size(0);
   const std::vector<QuadratureNode> nodes = logarithmic_nodes(params_.steps);
   const std::optional<Features> groups =
-      grouping_ ? std::optional(features_of(*grouping_, end, score.axes(), input)) : std::nullopt;
+      grouping_ ? std::optional(features_of(*grouping_, end, score.axes(), input, score.at()))
+                : std::nullopt;
   const std::int64_t count = groups ? groups->count : 0;
   if (count > most_groups) {
     throw Error("features: there are " + std::to_string(count) + " groups, " +

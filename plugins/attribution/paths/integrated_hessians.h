@@ -25,7 +25,7 @@ class IntegratedHessians final : public BaselineStage {
   using Params = IntegratedHessiansParams;
   explicit IntegratedHessians(const Params& params);
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

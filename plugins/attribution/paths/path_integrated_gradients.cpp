@@ -74,8 +74,8 @@ void PathIntegratedGradients::describe(StageSpec<Params>& spec) {
       .doc("for guided: how far from the straight line a feature may be, as a share of its way");
 }
 
-Plan PathIntegratedGradients::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void PathIntegratedGradients::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   const bool has_points = params_.path == PathKind::waypoints || params_.path == PathKind::bezier;
   if (has_points && params_.points.empty())
     inputs.problems().add({}, "points: name the fields that the path goes by");
@@ -104,7 +104,6 @@ Plan PathIntegratedGradients::plan(const PlanInputs& inputs) const {
                      [](const TensorInfo& tensor) { return tensor.name == "path"; }))
       inputs.problems().add({}, "the input \"path\" has no tensor of that name");
   }
-  return plan;
 }
 
 at::Tensor PathIntegratedGradients::exponents(const at::Tensor& value, const Axes& axes) const {

@@ -31,7 +31,7 @@ class PathIntegratedGradients final : public BaselineStage {
   explicit PathIntegratedGradients(Params params)
       : BaselineStage(params), params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

@@ -53,11 +53,10 @@ void Occlusion::describe(StageSpec<Params>& spec) {
       .doc("by how much the window moves; the window's side at most");
 }
 
-Plan Occlusion::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void Occlusion::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   plan.gradients = false;
   check_maps(inputs, common().at, "occlusion");
-  return plan;
 }
 
 Attributions Occlusion::attribute(const AttributionInput& input, Context& context) const {
@@ -95,11 +94,10 @@ Attributions Occlusion::attribute(const AttributionInput& input, Context& contex
   return attributions(score, plain, total);
 }
 
-Plan FeatureStage::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void FeatureStage::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   plan.gradients = false;
   grouping_.check(inputs, common().at);
-  return plan;
 }
 
 Attributions FeatureStage::attribute(const AttributionInput& input, Context& context) const {
@@ -115,7 +113,7 @@ void FeatureAblation::describe(StageSpec<Params>& spec) {
 Attributions FeatureAblation::of_features(const AttributionInput& input, Context& context) const {
   const ScoreFunction score = score_function(input, context);
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping(), value, score.axes(), input);
+  const Features features = features_of(grouping(), value, score.axes(), input, score.at());
   const at::Tensor plain = score.clean_scores();
   const at::Tensor total =
       averaged(baselines(), score, input, context, [&](const at::Tensor& start) {

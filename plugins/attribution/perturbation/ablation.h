@@ -16,7 +16,7 @@ class Occlusion final : public BaselineStage {
   };
   explicit Occlusion(Params params);
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 
@@ -33,7 +33,7 @@ class FeatureStage : public BaselineStage {
  public:
   explicit FeatureStage(const FeatureParams& params)
       : BaselineStage(params), grouping_(Grouping::parse(params.features)) {}
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   /// Where each sample has features of its own, sample by sample: with a number of features that
   /// comes from others the draws of a sample would depend on them.
   microtome::Attributions attribute(const microtome::AttributionInput& input,

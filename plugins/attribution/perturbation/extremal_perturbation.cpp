@@ -165,13 +165,12 @@ void ExtremalPerturbation::describe(StageSpec<Params>& spec) {
       .doc("every other step sees the mirror image; false where left and right differ");
 }
 
-Plan ExtremalPerturbation::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void ExtremalPerturbation::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   if (params_.hidden == Hidden::blur && params_.baseline != BaselineParams().baseline)
     inputs.problems().add({}, "baseline is for hidden: baseline; a blurred value is there now");
   check_maps(inputs, common().at, "extremal_perturbation");
   promise_one_channel(plan);
-  return plan;
 }
 
 Attributions ExtremalPerturbation::attribute(const AttributionInput& input,

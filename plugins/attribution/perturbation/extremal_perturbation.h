@@ -33,7 +33,7 @@ class ExtremalPerturbation final : public BaselineStage {
   using Params = ExtremalParams;
   explicit ExtremalPerturbation(const Params& params);
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "microtome/inputs_behind.h"
 #include "perturbation/superpixels.h"
 
 namespace attribution {
@@ -10,13 +11,6 @@ namespace attribution {
 using namespace microtome;
 
 namespace {
-
-/// The first field of images; nullptr without one.
-const FieldInfo* image_field(const DatasetInfo& data) {
-  const auto found = std::find_if(data.fields.begin(), data.fields.end(),
-                                  [](const FieldInfo& field) { return field.image; });
-  return found == data.fields.end() ? nullptr : &*found;
-}
 
 /// A map of regions, N x 1 x H x W, as features of a value.
 Features regions_of(at::Tensor regions, const at::Tensor& value, const std::string& what) {
@@ -80,7 +74,8 @@ void Grouping::check(const PlanInputs& inputs, const HookPoint& at) const {
   }
   if (kind == Kind::slic) {
     const DatasetInfo* data = inputs.dataset("data");
-    if (data != nullptr && image_field(*data) == nullptr)
+    const auto is_image = [](const FieldInfo& field) { return field.image; };
+    if (data != nullptr && std::none_of(data->fields.begin(), data->fields.end(), is_image))
       inputs.problems().add({}, "the dataset has no images to take superpixels of; take grid:N");
   }
   if (kind == Kind::unit) return;
@@ -107,7 +102,7 @@ at::Tensor Features::composed(const at::Tensor& present, const at::Tensor& with,
 }
 
 Features features_of(const Grouping& grouping, const at::Tensor& value, const Axes& axes,
-                     const AttributionInput& input) {
+                     const AttributionInput& input, const HookPoint& at) {
   const auto shape = value.sizes();
   if (grouping.kind == Grouping::Kind::unit) {
     std::vector<std::int64_t> of_one = shape.vec();
@@ -130,8 +125,12 @@ Features features_of(const Grouping& grouping, const at::Tensor& value, const Ax
     return {(row.unsqueeze(1) * across + column).view({1, 1, shape[2], shape[3]}), down * across};
   }
   if (grouping.kind == Grouping::Kind::slic) {
-    const FieldInfo* images = input.data == nullptr ? nullptr : image_field(input.data->info());
-    if (images == nullptr) throw Error("there are no images to take superpixels of");
+    const FieldInfo* images =
+        input.data == nullptr
+            ? nullptr
+            : images_behind(input.model, input.inputs, at, input.data->info(), input.batch);
+    if (images == nullptr)
+      throw Error("\"" + at.text() + "\" sees no images to take superpixels of");
     return regions_of(
         superpixels(input.batch.fields.at(images->name), grouping.side, grouping.compactness),
         value, "the image");

@@ -46,8 +46,8 @@ struct Features {
   at::Tensor spread(const at::Tensor& by_feature, const at::Tensor& like) const;
 };
 
-/// Throws `microtome::Error` when the grouping can't be of this value.
+/// Of the value at `at`. Throws `microtome::Error` when the grouping can't be of it.
 Features features_of(const Grouping& grouping, const at::Tensor& value, const microtome::Axes& axes,
-                     const microtome::AttributionInput& input);
+                     const microtome::AttributionInput& input, const microtome::HookPoint& at);
 
 }  // namespace attribution

@@ -51,13 +51,12 @@ void Rise::describe(StageSpec<Params>& spec) {
       .doc("probability that a cell is to be seen");
 }
 
-Plan Rise::plan(const PlanInputs& inputs) const {
-  Plan plan = BaselineStage::plan(inputs);
+void Rise::plan(const PlanInputs& inputs, Plan& plan) const {
+  BaselineStage::plan(inputs, plan);
   plan.gradients = false;
   plan.random = true;
   check_maps(inputs, common().at, "rise");
   promise_one_channel(plan);
-  return plan;
 }
 
 Attributions Rise::attribute(const AttributionInput& input, Context& context) const {

@@ -36,7 +36,7 @@ Attributions solved(const Baselines& baselines, const Grouping& grouping,
                     const ScoreFunction& score, const AttributionInput& input, Context& context,
                     bool complete, Solve solve) {
   const at::Tensor& value = score.value();
-  const Features features = features_of(grouping, value, score.axes(), input);
+  const Features features = features_of(grouping, value, score.axes(), input, score.at());
   const at::Tensor plain = score.clean_scores();
   const double share = 1 / static_cast<double>(baselines.size());
   at::Tensor total = at::zeros({value.size(0), features.count}, at::kDouble);
@@ -130,10 +130,9 @@ void ShapleySampling::describe(StageSpec<Params>& spec) {
   spec.parameter("orders", &Params::orders).range(1, 1000000).doc("random orders for each sample");
 }
 
-Plan ShapleySampling::plan(const PlanInputs& inputs) const {
-  Plan plan = FeatureStage::plan(inputs);
+void ShapleySampling::plan(const PlanInputs& inputs, Plan& plan) const {
+  FeatureStage::plan(inputs, plan);
   plan.random = true;
-  return plan;
 }
 
 Attributions ShapleySampling::of_features(const AttributionInput& input, Context& context) const {
@@ -178,10 +177,9 @@ void KernelShap::describe(StageSpec<Params>& spec) {
       .doc("runs of the network for each sample; more than there are features");
 }
 
-Plan KernelShap::plan(const PlanInputs& inputs) const {
-  Plan plan = FeatureStage::plan(inputs);
+void KernelShap::plan(const PlanInputs& inputs, Plan& plan) const {
+  FeatureStage::plan(inputs, plan);
   plan.random = true;
-  return plan;
 }
 
 Attributions KernelShap::of_features(const AttributionInput& input, Context& context) const {
@@ -235,10 +233,9 @@ void Lime::describe(StageSpec<Params>& spec) {
   spec.parameter("ridge", &Params::ridge).range(0, 1e12).doc("penalty of the squared coefficients");
 }
 
-Plan Lime::plan(const PlanInputs& inputs) const {
-  Plan plan = FeatureStage::plan(inputs);
+void Lime::plan(const PlanInputs& inputs, Plan& plan) const {
+  FeatureStage::plan(inputs, plan);
   plan.random = true;
-  return plan;
 }
 
 Attributions Lime::of_features(const AttributionInput& input, Context& context) const {

@@ -15,7 +15,7 @@ class ShapleySampling final : public FeatureStage {
   };
   explicit ShapleySampling(const Params& params) : FeatureStage(params), orders_(params.orders) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
 
  protected:
   microtome::Attributions of_features(const microtome::AttributionInput& input,
@@ -35,7 +35,7 @@ class KernelShap final : public FeatureStage {
   explicit KernelShap(const Params& params)
       : FeatureStage(params), coalitions_(params.coalitions) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
 
  protected:
   microtome::Attributions of_features(const microtome::AttributionInput& input,
@@ -57,7 +57,7 @@ class Lime final : public FeatureStage {
   };
   explicit Lime(Params params) : FeatureStage(params), params_(std::move(params)) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
 
  protected:
   microtome::Attributions of_features(const microtome::AttributionInput& input,

@@ -121,11 +121,10 @@ void DeepLift::describe(StageSpec<Params>& spec) {
   describe_rule(spec);
 }
 
-Plan DeepLift::plan(const PlanInputs& inputs) const {
+void DeepLift::plan(const PlanInputs& inputs, Plan& plan) const {
   check(inputs, common(), rule_);
-  Plan plan = BaselineStage::plan(inputs);
+  BaselineStage::plan(inputs, plan);
   plan_rows(plan, inputs);
-  return plan;
 }
 
 Attributions DeepLift::attribute(const AttributionInput& input, Context& context) const {
@@ -151,12 +150,11 @@ void DeepLiftShap::describe(StageSpec<Params>& spec) {
   describe_rule(spec);
 }
 
-Plan DeepLiftShap::plan(const PlanInputs& inputs) const {
+void DeepLiftShap::plan(const PlanInputs& inputs, Plan& plan) const {
   check(inputs, common(), rule_);
-  Plan plan = AttributionStage::plan(inputs);
+  AttributionStage::plan(inputs, plan);
   plan.random = true;
   plan_rows(plan, inputs);
-  return plan;
 }
 
 Attributions DeepLiftShap::attribute(const AttributionInput& input, Context& context) const {

@@ -19,7 +19,7 @@ class DeepLift final : public BaselineStage {
   };
   explicit DeepLift(const Params& params) : BaselineStage(params), rule_(params.rule) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 
@@ -38,7 +38,7 @@ class DeepLiftShap final : public microtome::AttributionStage {
   explicit DeepLiftShap(const Params& params)
       : AttributionStage(params), rule_(params.rule), background_(params.background) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   microtome::Attributions attribute(const microtome::AttributionInput& input,
                                     microtome::Context& context) const override;
 

@@ -70,12 +70,12 @@ RelevanceSettings Lrp::settings(const Model& model) const {
   return settings;
 }
 
-Plan Lrp::plan(const PlanInputs& inputs) const {
-  Plan plan = AttributionStage::plan(inputs);
+void Lrp::plan(const PlanInputs& inputs, Plan& plan) const {
+  AttributionStage::plan(inputs, plan);
   plan.bytes_per_sample = bytes_of_rules(inputs);
   check_linear_target(inputs, common().target, "lrp");
   const Model* model = inputs.model("model");
-  if (model == nullptr) return plan;
+  if (model == nullptr) return;
   const bool bounds_are_given =
       std::holds_alternative<double>(params_.low) && std::holds_alternative<double>(params_.high);
   if (params_.convolution == LayerRule::z_box || params_.dense == LayerRule::z_box) {
@@ -88,7 +88,6 @@ Plan Lrp::plan(const PlanInputs& inputs) const {
   } else {
     check_rules(inputs, common(), relevance_rules(settings(*model)), 1);
   }
-  return plan;
 }
 
 Attributions Lrp::attribute(const AttributionInput& input, Context& context) const {

@@ -17,8 +17,7 @@ void SideBySide::describe(StageSpec<Params>& spec) {
   describe_over(spec);
 }
 
-Plan SideBySide::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void SideBySide::plan(const PlanInputs& inputs, Plan& plan) const {
   if (const DatasetInfo* data = inputs.dataset("data");
       data != nullptr && data->images() == nullptr)
     inputs.problems().add({}, "the dataset has no images of one size");
@@ -26,7 +25,6 @@ Plan SideBySide::plan(const PlanInputs& inputs) const {
                           kind::attributions,
                           {{"maps", at::kFloat, {-1, -1, 1, -1, -1}, false},
                            {"images", at::kFloat, {-1, -1, -1, -1}, false}}});
-  return plan;
 }
 
 void SideBySide::run(Context& context) const {

@@ -18,7 +18,7 @@ class SideBySide final : public microtome::Stage {
   using Params = SideBySideParams;
   explicit SideBySide(Params params) : params_(params) {}
   static void describe(microtome::StageSpec<Params>& spec);
-  microtome::Plan plan(const microtome::PlanInputs& inputs) const override;
+  void plan(const microtome::PlanInputs& inputs, microtome::Plan& plan) const override;
   void run(microtome::Context& context) const override;
 
  private:

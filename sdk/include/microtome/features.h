@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,11 @@ class FeatureRows {
   /// when the rank is another.
   FeatureRows(const ArtifactReader& activations, const std::string& layer);
 
-  std::int64_t samples() const { return samples_; }
-  std::int64_t positions() const { return positions_; }
-  std::int64_t rows() const { return samples_ * positions_; }
-  std::int64_t features() const { return features_; }
-  const std::string& layer() const { return layer_; }
+  std::int64_t samples() const;
+  std::int64_t positions() const;
+  std::int64_t rows() const { return samples() * positions(); }
+  std::int64_t features() const;
+  const std::string& layer() const;
   /// Rows of the samples [begin, end), [(end - begin) * positions, D] float64. Throws `Error` that
   /// names a sample with a NaN or an infinite value.
   at::Tensor read(std::int64_t begin, std::int64_t end) const;
@@ -39,10 +40,8 @@ class FeatureRows {
                               const std::string& layer);
 
  private:
-  const ArtifactReader* activations_;
-  std::string layer_;
-  std::int64_t samples_ = 0, positions_ = 1, features_ = 0;
-  std::int64_t feature_dimension_ = 2;
+  struct Parts;
+  std::shared_ptr<const Parts> parts_;
 };
 
 }  // namespace microtome

@@ -29,7 +29,8 @@ inline constexpr char abi_tag[] =
 #endif
 
 /// Plain data that the host reads from the library's file, section `.microtome`, before loading it.
-/// No pointers. Later versions append; `struct_size` tells.
+/// No pointers. What is here stays where it is: a host reads it of plugins of every version, to say
+/// why it refuses one. Later versions append; `struct_size` tells.
 struct PluginDescriptor {
   static constexpr std::size_t max_stage_types = 64;
   char magic[8];  ///< "MICRTOME"

@@ -112,6 +112,8 @@ struct Chunk {
 class StageState {
  public:
   virtual ~StageState();
+  /// As `Stage::capability`.
+  virtual void* capability(std::string_view id);
 };
 
 /// One analysis. Life: constructed from parameters; `plan` (any number of times); then, when its
@@ -121,8 +123,8 @@ class Stage {
  public:
   virtual ~Stage();
 
-  /// [cheap, no data; one thread]
-  virtual Plan plan(const PlanInputs& inputs) const = 0;
+  /// Fills `plan`, which the host made. [cheap, no data; one thread]
+  virtual void plan(const PlanInputs& inputs, Plan& plan) const = 0;
 
   /// An empty state. [called for each chunk, any thread]
   virtual std::unique_ptr<StageState> begin(Context& context) const;

@@ -209,6 +209,8 @@ class StageType {
   virtual const StageDescription& description() const = 0;
   /// Makes a stage from `with`. Mistakes are added to the context; then the result is nullptr.
   virtual std::unique_ptr<Stage> make(const Value& with, ReadContext& context) const = 0;
+  /// As `Stage::capability`.
+  virtual void* capability(std::string_view id);
 };
 
 /// The stage type of a class with `Params`, `static void describe(StageSpec<Params>&)` and a

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "microtome/dataset.h"
@@ -18,7 +19,7 @@ class TargetScore {
   TargetScore(Target target, const Recording& plain, const Batch& batch, at::Tensor direction = {},
               at::Tensor reference = {});
 
-  const Target& target() const { return target_; }
+  const Target& target() const;
 
   /// What a pass must capture for `score`; empty for targets on outputs.
   std::vector<HookPoint> capture() const;
@@ -32,11 +33,12 @@ class TargetScore {
   TargetScore rows(const at::Tensor& samples) const;
 
   /// The class of each sample, [N] int64; undefined for targets without one.
-  const at::Tensor& classes() const { return first_; }
+  const at::Tensor& classes() const;
 
  private:
-  Target target_;
-  at::Tensor first_, second_, direction_, reference_;
+  struct Parts;
+  explicit TargetScore(std::shared_ptr<const Parts> parts);
+  std::shared_ptr<const Parts> parts_;
 };
 
 }  // namespace microtome

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "microtome/finite.h"
+#include "microtome/inputs_behind.h"
 
 namespace microtome {
 
@@ -13,8 +14,7 @@ constexpr std::int64_t most_shown = 12;
 
 AttributionMethod::~AttributionMethod() = default;
 
-Plan AttributionStage::plan(const PlanInputs& inputs) const {
-  Plan plan;
+void AttributionStage::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.gradients = true;
   plan.read = Read{.data = "data", .model = "model", .capture = {}, .forward = false};
   TensorInfo values{"attributions", at::kFloat, {}, true};
@@ -52,7 +52,6 @@ Plan AttributionStage::plan(const PlanInputs& inputs) const {
   }
   plan.outputs.push_back(
       {"attributions", kind::attributions, {values, {"score", at::kFloat, {-1}, true}}});
-  return plan;
 }
 
 TargetScore AttributionStage::decide(const AttributionInput& input, const Recording& plain,
@@ -92,9 +91,10 @@ ScoreFunction AttributionStage::score_function(const AttributionInput& input, co
 namespace {
 
 /// The images of the first samples, as many as are shown.
-std::vector<at::Tensor> first_images(const Chunk& chunk, const DatasetInfo& data) {
+std::vector<at::Tensor> first_images(const Chunk& chunk, const HookPoint& at,
+                                     const DatasetInfo& data) {
   std::vector<at::Tensor> images;
-  const FieldInfo* field = shown_images(data, chunk.batch, chunk.inputs);
+  const FieldInfo* field = images_behind(*chunk.model, chunk.inputs, at, data, chunk.batch);
   if (field == nullptr) return images;
   const at::Tensor& all = chunk.batch.fields.at(field->name);
   for (std::int64_t row = 0; row < std::min(most_shown, all.size(0)); ++row)
@@ -137,7 +137,7 @@ void AttributionStage::batch(State& state, Chunk& chunk, Context& context) const
     state.delta_sum += size.sum().item<double>();
     state.delta_max = std::max(state.delta_max, size.max().item<double>());
   }
-  state.images = first_images(chunk, data.info());
+  state.images = first_images(chunk, common_.at, data.info());
   for (const auto& [name, rows] : result.more) chunk.emit("attributions", name, rows);
 }
 

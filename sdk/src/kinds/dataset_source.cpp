@@ -2,9 +2,8 @@
 
 namespace microtome {
 
-Plan DatasetSource::plan(const PlanInputs& inputs) const {
+void DatasetSource::plan(const PlanInputs& inputs, Plan&) const {
   inputs.problems().add({}, "this is a source of samples; name it under datasets, as `source`");
-  return {};
 }
 
 void* DatasetSource::capability(std::string_view id) {

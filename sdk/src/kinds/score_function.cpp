@@ -17,6 +17,18 @@ constexpr int most_summed = 8;
 
 }  // namespace
 
+struct ScoreFunction::State {
+  const Model* model;
+  const NamedTensors* inputs;
+  HookPoint at;
+  at::Tensor value;
+  Axes axes;
+  std::shared_ptr<const Snapshot> snapshot;  ///< at the hook point; none at an input
+  at::Tensor clean_scores = {};              ///< undefined when the first run did not give them
+  std::vector<std::string> ids = {};
+  TargetScore target;
+};
+
 ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                              const std::function<TargetScore(const Recording&)>& decide)
     : ScoreFunction(model, inputs, at, decide, /*needs_outputs=*/true) {}
@@ -28,49 +40,62 @@ ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, con
 
 ScoreFunction::ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                              const std::function<TargetScore(const Recording&)>& decide,
-                             bool needs_outputs)
-    : model_(&model), inputs_(&inputs), at_(at), target_([&] {
-        Pass pass;
-        pass.outputs = needs_outputs;
-        pass.capture = {at};
-        const bool cuts_here = !at.is_model_input() && model.resolve(at).can_cut;
-        if (cuts_here) pass.cuts.push_back({at});
-        const Recording plain = model.run(inputs, pass);
-        value_ = plain.captured[0];
-        axes_ = plain.axes[0];
-        if (cuts_here) snapshot_ = plain.snapshots[0];
-        TargetScore target = decide(plain);
-        // Nothing that is done here changes such a score; only a whole run can tell what it is.
-        const auto is_elsewhere = [&](const HookPoint& hook) {
-          return !model.is_computed_from(hook, at);
-        };
-        const std::vector<HookPoint> captured = target.capture();
-        if (std::any_of(captured.begin(), captured.end(), is_elsewhere)) snapshot_ = nullptr;
-        if (needs_outputs && target.capture().empty()) clean_scores_ = target.score(plain).detach();
-        return target;
-      }()) {}
+                             bool needs_outputs) {
+  Pass pass;
+  pass.outputs = needs_outputs;
+  pass.capture = {at};
+  const bool cuts_here = !at.is_model_input() && model.resolve(at).can_cut;
+  if (cuts_here) pass.cuts.push_back({at});
+  const Recording plain = model.run(inputs, pass);
+  state_ = std::make_unique<State>(State{.model = &model,
+                                         .inputs = &inputs,
+                                         .at = at,
+                                         .value = plain.captured[0],
+                                         .axes = plain.axes[0],
+                                         .snapshot = cuts_here ? plain.snapshots[0] : nullptr,
+                                         .target = decide(plain)});
+  // Nothing that is done here changes such a score; only a whole run can tell what it is.
+  const auto is_elsewhere = [&](const HookPoint& hook) {
+    return !model.is_computed_from(hook, at);
+  };
+  const std::vector<HookPoint> captured = state_->target.capture();
+  if (std::any_of(captured.begin(), captured.end(), is_elsewhere)) state_->snapshot = nullptr;
+  if (needs_outputs && captured.empty())
+    state_->clean_scores = state_->target.score(plain).detach();
+}
+
+ScoreFunction::ScoreFunction(ScoreFunction&&) noexcept = default;
+ScoreFunction& ScoreFunction::operator=(ScoreFunction&&) noexcept = default;
+ScoreFunction::~ScoreFunction() = default;
+
+void ScoreFunction::name_samples(std::vector<std::string> ids) { state_->ids = std::move(ids); }
+const at::Tensor& ScoreFunction::value() const { return state_->value; }
+const Axes& ScoreFunction::axes() const { return state_->axes; }
+const TargetScore& ScoreFunction::target() const { return state_->target; }
+const HookPoint& ScoreFunction::at() const { return state_->at; }
 
 Recording ScoreFunction::run(const at::Tensor& points, Pass pass, const at::Tensor& samples) const {
-  pass.edits.insert(pass.edits.begin(), {at_, {}, points});
+  pass.edits.insert(pass.edits.begin(), {state_->at, {}, points});
   // Rules act on the operators as they were given, which a plan's snapshot knows nothing of.
-  if (snapshot_ != nullptr && pass.rules.empty())
-    return model_->resume(samples.defined() ? *snapshot_->select(samples) : *snapshot_, pass);
-  if (!samples.defined()) return model_->run(*inputs_, pass);
+  if (state_->snapshot != nullptr && pass.rules.empty())
+    return state_->model->resume(
+        samples.defined() ? *state_->snapshot->select(samples) : *state_->snapshot, pass);
+  if (!samples.defined()) return state_->model->run(*state_->inputs, pass);
   NamedTensors chosen;
-  for (const auto& [name, value] : *inputs_)
+  for (const auto& [name, value] : *state_->inputs)
     chosen.set(name, value.index_select(0, samples.to(value.device())));
-  return model_->run(chosen, pass);
+  return state_->model->run(chosen, pass);
 }
 
 bool ScoreFunction::is_computed_from_here() const {
-  const std::vector<HookPoint> captured = target_.capture();
-  if (!captured.empty()) return model_->is_computed_from(captured[0], at_);
-  const std::vector<PortInfo>& outputs = model_->outputs();
-  const std::string& name = target_.target().output;
+  const std::vector<HookPoint> captured = state_->target.capture();
+  if (!captured.empty()) return state_->model->is_computed_from(captured[0], state_->at);
+  const std::vector<PortInfo>& outputs = state_->model->outputs();
+  const std::string& name = state_->target.target().output;
   return std::any_of(outputs.begin(), outputs.end(), [&](const PortInfo& output) {
     if (!name.empty() && output.name != name) return false;
     const std::string hook = outputs.size() == 1 ? "output" : "output." + output.name;
-    return model_->is_computed_from(parse_hook_point(hook), at_);
+    return state_->model->is_computed_from(parse_hook_point(hook), state_->at);
   });
 }
 
@@ -81,8 +106,8 @@ void ScoreFunction::demand_gradient(const at::Tensor& scores) const {
         "the target is a value of whole numbers, through which no gradient flows; take a target of "
         "real numbers (what these were made from), or a method that changes the input");
   if (!scores.requires_grad() && is_computed_from_here())
-    throw Error("no gradient flows from the target \"" + target_.target().text() + "\" to \"" +
-                at_.text() +
+    throw Error("no gradient flows from the target \"" + state_->target.target().text() +
+                "\" to \"" + state_->at.text() +
                 "\", although it is computed from it: all ways between them lead through a "
                 "detach(), a block under no_grad, or whole numbers. Take another hook point, or a "
                 "method that changes the value (feature_ablation, occlusion, kernel_shap)");
@@ -100,7 +125,8 @@ at::Tensor ScoreFunction::gradient_as_computed(const Recording& recording,
 
 at::Tensor ScoreFunction::score(const Recording& recording, const at::Tensor& samples,
                                 std::size_t offset) const {
-  return (samples.defined() ? target_.rows(samples) : target_).score(recording, 1, offset);
+  return (samples.defined() ? state_->target.rows(samples) : state_->target)
+      .score(recording, 1, offset);
 }
 
 void ScoreFunction::demand_finite(const at::Tensor& rows, const at::Tensor& samples,
@@ -110,15 +136,16 @@ void ScoreFunction::demand_finite(const at::Tensor& rows, const at::Tensor& samp
   for (std::int64_t row = 0; row < rows.size(0); ++row) {
     const std::int64_t sample = samples.defined() ? samples[row].item<std::int64_t>() : row;
     const auto place = static_cast<std::size_t>(sample);
-    ids.push_back(place < ids_.size() ? ids_[place] : "row " + std::to_string(sample));
+    ids.push_back(place < state_->ids.size() ? state_->ids[place]
+                                             : "row " + std::to_string(sample));
   }
   microtome::demand_finite(rows, ids, what);
 }
 
 at::Tensor ScoreFunction::clean_scores() const {
-  if (!clean_scores_.defined()) return scores(value_, {}, "the sample itself");
-  demand_finite(clean_scores_, {}, "the target's score");
-  return clean_scores_;
+  if (!state_->clean_scores.defined()) return scores(state_->value, {}, "the sample itself");
+  demand_finite(state_->clean_scores, {}, "the target's score");
+  return state_->clean_scores;
 }
 
 void ScoreFunction::demand_finite_scores(const at::Tensor& scores, const at::Tensor& samples,
@@ -135,7 +162,7 @@ at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& sam
 at::Tensor ScoreFunction::scores(const at::Tensor& points, const at::Tensor& samples,
                                  const NameOfPoint& of) const {
   Pass pass;
-  pass.capture = target_.capture();
+  pass.capture = state_->target.capture();
   at::Tensor found = score(run(points, std::move(pass), samples), samples).detach();
   demand_finite_scores(found, samples, of);
   return found;
@@ -145,8 +172,8 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
                                                 const BackwardRules& rules,
                                                 const NameOfPoint& of) const {
   Pass pass;
-  pass.capture = target_.capture();
-  pass.differentiate = {at_};
+  pass.capture = state_->target.capture();
+  pass.differentiate = {state_->at};
   pass.rules = rules;
   const Recording recording = run(points, std::move(pass), samples);
   const at::Tensor scores = score(recording, samples);
@@ -158,7 +185,7 @@ ScoreFunction::Gradient ScoreFunction::gradient(const at::Tensor& points, const 
     demand_finite(found.scores, samples, "the score at a point where the gradient is taken");
   }
   demand_finite(found.values, samples,
-                "the gradient by the value at \"" + at_.text() + "\"" +
+                "the gradient by the value at \"" + state_->at.text() + "\"" +
                     (rules.empty() ? "" : ", by the method's rules,"));
   return found;
 }
@@ -167,8 +194,8 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
                                                  const at::Tensor& samples,
                                                  const BackwardRules& rules) const {
   Pass pass;
-  pass.capture = target_.capture();
-  pass.differentiate = {at_};
+  pass.capture = state_->target.capture();
+  pass.differentiate = {state_->at};
   pass.rules = rules;
   const Recording recording = run(points, std::move(pass), samples);
   const at::AutoGradMode mode(true);
@@ -180,7 +207,7 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
     ends.push_back(end);
     return leaves.emplace_back(end.detach().requires_grad_());
   };
-  if (target_.capture().empty()) {
+  if (state_->target.capture().empty()) {
     for (const auto& [name, output] : recording.outputs) cut.outputs.set(name, leaf_of(output));
   } else {
     cut.captured.push_back(leaf_of(recording.captured.at(0)));
@@ -198,7 +225,7 @@ ScoreFunction::Gradient ScoreFunction::relevance(const at::Tensor& points,
   demand_gradient(objective);
   Gradient found{scores.detach(), recording.gradients(objective)[0]};
   demand_finite(found.scores, samples, "the target's score");
-  demand_finite(found.values, samples, "the relevance at \"" + at_.text() + "\"");
+  demand_finite(found.values, samples, "the relevance at \"" + state_->at.text() + "\"");
   return found;
 }
 
@@ -208,17 +235,18 @@ at::Tensor ScoreFunction::line_integral(const at::Tensor& start, const at::Tenso
                                         const std::function<void()>& check) const {
   // A unit that is scored may lie before the prefix's end.
   const std::optional<HookPoint> prefix =
-      target_.capture().empty() ? model_->affine_prefix(at_) : std::nullopt;
-  const at::Tensor sum = sum_of_gradients(prefix.value_or(at_), start, end, nodes, samples, check);
+      state_->target.capture().empty() ? state_->model->affine_prefix(state_->at) : std::nullopt;
+  const at::Tensor sum =
+      sum_of_gradients(prefix.value_or(state_->at), start, end, nodes, samples, check);
   if (!sum.defined()) return at::zeros(start.sizes(), start.options().dtype(at::kDouble));
   demand_finite(sum, samples,
                 "the sum of gradients along the path by the value at \"" +
-                    prefix.value_or(at_).text() + "\"");
+                    prefix.value_or(state_->at).text() + "\"");
   if (!prefix) return sum.contiguous();
   // The derivative of the prefix is the same everywhere.
   Pass through;
   through.capture = {*prefix};
-  through.differentiate = {at_};
+  through.differentiate = {state_->at};
   through.outputs = false;
   const Recording at_end = run(end, through, samples);
   const at::Tensor& value = at_end.captured[0];
@@ -244,7 +272,7 @@ at::Tensor ScoreFunction::sum_of_gradients(const HookPoint& by, const at::Tensor
   std::copy_if(nodes.begin(), nodes.end(), std::back_inserter(used),
                [](const QuadratureNode& node) { return node.weight != 0; });
   const std::int64_t rows = start.size(0), all = static_cast<std::int64_t>(used.size());
-  const std::int64_t most = std::min(rows_at_once, model_->most_samples());
+  const std::int64_t most = std::min(rows_at_once, state_->model->most_samples());
   const std::int64_t at_once = std::clamp<std::int64_t>(most / std::max<std::int64_t>(rows, 1), 1,
                                                         std::max<std::int64_t>(all, 1));
   for (std::int64_t first = 0; first < all; first += at_once) {
@@ -267,7 +295,7 @@ at::Tensor ScoreFunction::sum_of_gradients(const HookPoint& by, const at::Tensor
     if (count > 1)
       chosen = (samples.defined() ? samples : at::arange(rows, at::kLong)).repeat({count});
     Pass pass;
-    pass.capture = target_.capture();
+    pass.capture = state_->target.capture();
     pass.differentiate = {by};
     const Recording recording = run(points, std::move(pass), chosen);
     const at::Tensor gradients = gradient_as_computed(recording, score(recording, chosen));

@@ -1,6 +1,9 @@
 #include "microtome/testing/harness.h"
 
 #include <algorithm>
+#include <set>
+
+#include "microtome/output_check.h"
 
 namespace microtome::testing {
 
@@ -200,6 +203,7 @@ class MemoryWriter final : public ArtifactWriter {
   }
   void append(const std::string& name, const at::Tensor& rows, bool allow_nan) override {
     check(name, rows, allow_nan);
+    grown.insert(name);
     at::Tensor& all = output.tensors[name];
     all = all.defined() ? at::cat({all, rows.detach()}) : rows.detach().clone();
   }
@@ -218,7 +222,19 @@ class MemoryWriter final : public ArtifactWriter {
     output.module = std::make_shared<ScriptModule>(module);
   }
 
+  /// What it is, for the check against the plan.
+  WrittenOutput written() const {
+    WrittenOutput result;
+    result.ids = static_cast<std::int64_t>(output.ids.size());
+    result.has_model = output.module != nullptr;
+    for (const auto& [name, value] : output.tensors)
+      result.tensors.push_back({name, value.scalar_type(), value.sizes().vec(),
+                                grown.contains(name) && !output.ids.empty()});
+    return result;
+  }
+
   Output output;
+  std::set<std::string> grown;
 
  private:
   static void check(const std::string& name, const at::Tensor& value, bool allow_nan) {
@@ -376,7 +392,9 @@ void stream(const Stage& stage, const Plan& plan, MemoryContext& context) {
     for (const Chunk::Emission& emission : chunk.emissions) {
       context.output(emission.port).append(emission.tensor, emission.rows, emission.allow_nan);
     }
-    for (auto& [port, writer] : context.writers) writer.append_ids(chunk.batch.ids);
+    std::set<std::string> ports;
+    for (const Chunk::Emission& emission : chunk.emissions) ports.insert(emission.port);
+    for (const std::string& port : ports) context.output(port).append_ids(chunk.batch.ids);
     stage.merge(*total, *state, context);
   }
   stage.finish(*total, context);
@@ -413,7 +431,8 @@ Harness& Harness::chunk_size(std::int64_t samples) {
 
 std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
   const MemoryPlanInputs inputs(inputs_);
-  stage.plan(inputs);
+  Plan plan;
+  stage.plan(inputs, plan);
   std::vector<std::string> messages;
   for (const Problem& problem : inputs.problems().list()) messages.push_back(problem.message);
   return messages;
@@ -421,7 +440,8 @@ std::vector<std::string> Harness::plan_problems(const Stage& stage) const {
 
 Plan Harness::plan(const Stage& stage) const {
   const MemoryPlanInputs inputs(inputs_);
-  Plan plan = stage.plan(inputs);
+  Plan plan;
+  stage.plan(inputs, plan);
   std::string mistakes;
   for (const Problem& problem : inputs.problems().list()) mistakes += problem.message + "\n";
   if (!mistakes.empty()) throw Error(mistakes);
@@ -437,8 +457,17 @@ std::map<std::string, Output> Harness::run(const Stage& stage) const {
   } else {
     stage.run(context);
   }
+  std::optional<std::int64_t> samples;
+  if (plan.read) samples = context.dataset(plan.read->data).info().size;
+  for (const OutputPlan& output : plan.outputs)
+    check_output(output, context.writers.at(output.port).written(), samples);
   std::map<std::string, Output> result;
-  for (auto& [port, writer] : context.writers) result[port] = std::move(writer.output);
+  for (auto& [port, writer] : context.writers) {
+    const auto planned = [&port = port](const OutputPlan& output) { return output.port == port; };
+    if (std::none_of(plan.outputs.begin(), plan.outputs.end(), planned))
+      throw Error("the plan has no output \"" + port + "\"");
+    result[port] = std::move(writer.output);
+  }
   return result;
 }
 

@@ -136,7 +136,9 @@ TEST_F(FileKinds, ImagesAndTensors) {
     return refusal([&] { host::read_npy(file); });
   };
   EXPECT_THAT(array(lfs_pointer), HasSubstr("git lfs pull"));
-  EXPECT_THAT(array(zip_of({{"a.npy", "?"}})), HasSubstr("a zip archive"));
+  EXPECT_THAT(array(zip_of({{"a.npy", "?"}})), HasSubstr("store each with numpy.save"));
+  EXPECT_THAT(array(zip_of({{"a/data.pkl", "?"}})), HasSubstr("a file that PyTorch saved"));
+  EXPECT_THAT(array(zip_of({{"a.txt", "?"}})), HasSubstr("a zip archive"));
 }
 
 TEST_F(FileKinds, SafetensorsWhoseLengthLooksLikeASignatureAreRead) {

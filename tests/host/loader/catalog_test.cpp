@@ -65,12 +65,24 @@ TEST(PluginLoader, RefusesALibraryWithoutDescriptor) {
 }
 
 TEST(PluginLoader, RefusesOtherVersionsOfTheSdk) {
+  const auto version = [](std::uint32_t major, std::uint32_t minor) {
+    return "SDK " + std::to_string(major) + "." + std::to_string(minor);
+  };
+  const std::string here = "this host has " + version(sdk_major, sdk_minor);
   EXPECT_THAT(refusal_in_listing("newer_major"),
-              AllOf(HasSubstr("built with SDK 3.0"), HasSubstr("newer than this host's SDK 2.0")));
-  EXPECT_THAT(refusal_in_listing("older_major"),
-              AllOf(HasSubstr("built with SDK 1.0"), HasSubstr("older than this host's SDK 2.0")));
+              AllOf(HasSubstr("built with " + version(sdk_major + 1, sdk_minor)), HasSubstr(here)));
+  EXPECT_THAT(refusal_in_listing("older_minor"),
+              AllOf(HasSubstr("built with " + version(sdk_major, sdk_minor - 1)), HasSubstr(here)));
   EXPECT_THAT(refusal_in_listing("newer_minor"),
-              AllOf(HasSubstr("built with SDK 2.1"), HasSubstr("this host has SDK 2.0")));
+              AllOf(HasSubstr("built with " + version(sdk_major, sdk_minor + 1)), HasSubstr(here)));
+}
+
+TEST(PluginLoader, RefusesObjectsOfAnotherLayout) {
+  // Its plans are larger than the host's.
+  EXPECT_THAT(refusal_in_listing("other_layout"),
+              AllOf(HasSubstr("built with SDK " + std::to_string(sdk_major) + "." +
+                              std::to_string(sdk_minor + 1)),
+                    HasSubstr("this host has SDK"), HasSubstr("laid out otherwise")));
 }
 
 TEST(PluginLoader, RefusesAnotherLibTorchBeforeLoading) {
@@ -92,14 +104,65 @@ TEST(PluginLoader, RefusesARegistrationThatThrows) {
               HasSubstr("its registration failed: the description is broken"));
 }
 
-TEST(PluginLoader, RefusesTwoPluginsWithOneStageType) {
+/// The well-behaved plugin under another name of the same length, with the last digit of its type
+/// changed.
+std::string renamed(const std::string& name, char digit) {
+  std::string copy = read_file(fixture("well_behaved"));
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    for (std::size_t at = copy.find(from); at != std::string::npos;
+         at = copy.find(from, at + from.size()))
+      copy.replace(at, from.size(), to);
+  };
+  replace("well-behaved", name);
+  replace("pixel_sum_0000", std::string("pixel_sum_000") + digit);
+  return copy;
+}
+
+std::string refusal_of(host::Catalog& catalog, const std::string& type) {
+  try {
+    catalog.stage_type(type);
+  } catch (const host::PluginRefused& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(PluginLoader, RefusesParametersThatNobodyCanUnderstand) {
+  EXPECT_THAT(refusal_in_loading("parameter_without_doc"),
+              HasSubstr("parameter \"number\" of its stage type \"pixel_sum_0000\" has no doc"));
+  EXPECT_THAT(refusal_in_loading("words_without_choices"),
+              HasSubstr("parameter \"word\" of its stage type \"pixel_sum_0000\" is an "
+                        "enumeration without words"));
+}
+
+TEST(PluginLoader, AClashCostsTheClashingTypeAlone) {
+  const TemporaryFolder folder;
+  folder.write("a.so", renamed("first-plugin", '0'));
+  folder.write("b.so", renamed("other-plugin", '0'));
+  folder.write("c.so", renamed("third-plugin", '1'));
+  auto catalog = catalog_of(folder.path());
+  for (const auto& plugin : catalog.plugins()) EXPECT_EQ(plugin.refusal, "");
+  EXPECT_THAT(refusal_of(catalog, "pixel_sum_0000"),
+              AllOf(HasSubstr("a.so"), HasSubstr("b.so"),
+                    HasSubstr("say which is meant: first-plugin/pixel_sum_0000 or "
+                              "other-plugin/pixel_sum_0000")));
+  EXPECT_EQ(refusal_of(catalog, "other-plugin/pixel_sum_0000"), "accepted");
+  EXPECT_EQ(catalog.plugin_of("other-plugin/pixel_sum_0000")->path.filename(), "b.so");
+  EXPECT_EQ(refusal_of(catalog, "pixel_sum_0001"), "accepted");
+  EXPECT_THAT(catalog.stage_types(),
+              ::testing::ElementsAre("first-plugin/pixel_sum_0000", "other-plugin/pixel_sum_0000",
+                                     "pixel_sum_0001"));
+  EXPECT_THROW(catalog.stage_type("fourth-plugin/pixel_sum_0000"), Error);
+}
+
+TEST(PluginLoader, OnePluginTwiceIsSaid) {
   const TemporaryFolder folder;
   fs::copy(fixture("well_behaved"), folder.path() / "a.so");
   fs::copy(fixture("well_behaved"), folder.path() / "b.so");
   auto catalog = catalog_of(folder.path());
-  for (const auto& plugin : catalog.plugins())
-    EXPECT_THAT(plugin.refusal, AllOf(HasSubstr("a.so"), HasSubstr("b.so")));
-  EXPECT_THROW(catalog.stage_type("pixel_sum_0000"), host::PluginRefused);
+  EXPECT_THAT(refusal_of(catalog, "pixel_sum_0000"),
+              AllOf(HasSubstr("a.so"), HasSubstr("b.so"),
+                    HasSubstr("take all but one of them off the search path")));
 }
 
 TEST(PluginLoader, RefusesWhatOthersCanWrite) {

@@ -75,6 +75,7 @@ TEST(AxesOf, PatchesAndAttention) {
   EXPECT_EQ(axes_at(*model, "split"), (Axes{"head", "token", "c"}));
   EXPECT_EQ(axes_at(*model, "pattern"), (Axes{"head", "query", "key"}));
   EXPECT_EQ(axes_at(*model, "join"), (Axes{"token", "c"}));
+  EXPECT_THROW(model->declare_axes(parse_hook_point("pattern"), {"head", "key", "query"}), Error);
 }
 
 TEST(AxesOf, HeadsAndWindowsThatAreMergedWithTheSamples) {

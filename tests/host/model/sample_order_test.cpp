@@ -257,6 +257,49 @@ TEST(SampleOrderOf, ANetworkThatMixesSamplesTakesOneAtATime) {
   }
 }
 
+TEST(SampleOrderOf, WhatAnExtremeSampleDecidesForAllIsFound) {
+  at::manual_seed(4);
+  const std::map<std::string, std::string> decided = {
+      {"  if float(x.max()) > 50.0:\n    x = x / 255.0\n  return torch.tanh(x)\n", "max"},
+      {"  if bool(x.sum() > 0):\n    x = x * 3\n  else:\n    x = x - 1\n  return torch.tanh(x)\n",
+       "sum"},
+      {"  y = x * 1\n  while bool(y.abs().max() > 50.0):\n    y = y * 0.7\n  return y * 2\n",
+       "max"},
+      {"  return x / x.abs().max().clamp(min=50.0)\n", "max"}};
+  for (const auto& [body, named] : decided) {
+    const auto model = guarded_model("def forward(self, x):\n" + body);
+    const at::Tensor x = at::randn({4, 3});
+    EXPECT_TRUE(model->mixes_samples() || !model->outputs().empty());
+    try {
+      model->run(named_inputs(*model, {x}), {});
+      ADD_FAILURE() << body;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("beside it")) << body;
+      EXPECT_THAT(error.what(), HasSubstr("aten::" + named)) << body;
+    }
+    EXPECT_EQ(model->run(named_inputs(*model, {x.slice(0, 1, 2)}), {}).output().size(0), 1);
+  }
+  // A largest value that takes no part in the result may be that of all.
+  const auto stable =
+      guarded_model("def forward(self, x):\n  return torch.tanh(x) + (x - x.max()) * 0\n");
+  EXPECT_EQ(stable->run(named_inputs(*stable, {at::randn({4, 3})}), {}).output().size(0), 4);
+}
+
+TEST(SampleOrderOf, ATraceForAFixedNumberThatTurnsSamplesIsRefused) {
+  at::manual_seed(5);
+  const auto turned = guarded_model(
+      "def forward(self, x):\n  return x.view(3, -1, 6).transpose(0, 1).reshape(-1, 6)\n");
+  for (const std::int64_t count : {3, 12}) {
+    const at::Tensor x = at::randn({count, 6});
+    if (count == 3) {
+      // Three samples in three rows of one stay as they are.
+      EXPECT_TRUE(turned->run(named_inputs(*turned, {x}), {}).output().equal(x));
+    } else {
+      EXPECT_THROW(turned->run(named_inputs(*turned, {x}), {}).output(), Error);
+    }
+  }
+}
+
 TEST(SampleOrderOf, AMeanOverSamplesBesideTheOutputIsRefusedAlone) {
   const auto model =
       guarded_model("def forward(self, x):\n  h = torch.tanh(x)\n  return h, (h * h).mean()\n");

@@ -34,7 +34,7 @@ TEST(Views, AThinnedScatterShowsEveryPositionInItsColour) {
   View view{View::Type::scatter, "Rows", "", {"projection"}, Value()};
   view.options.set("colour", "label");
   writer.view(view);
-  writer.finish();
+  writer.finish({"a", "projection", {}}, std::nullopt);
   const host::ArtifactFolderReader reader(folder.path() / "a");
   const std::string html =
       host::report::draw_view(reader.description().at("views").as_list()[0], reader);

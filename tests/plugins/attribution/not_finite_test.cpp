@@ -102,6 +102,56 @@ TEST(Gradients, ThatNothingLetsThroughAreNotZeros) {
                   .equal(at::zeros({3, 2})));
 }
 
+TEST(Baselines, OfTokensAreZerosThereWhateverOtherInputsThereAre) {
+  at::manual_seed(6);
+  const at::Tensor table = at::randn({5, 3}),
+                   ids = at::tensor({1, 2, 3, 4}, at::kLong).view({2, 2});
+  const auto embed =
+      scripted("def forward(self, ids):\n  return torch.embedding(self.table, ids)\n", {},
+               {{"table", table}});
+  const auto attributed = [&](const at::Tensor& mask) {
+    const auto model = shared_model(
+        scripted("def forward(self, ids, mask):\n"
+                 "  return torch.tanh(self.e.forward(ids) * mask.unsqueeze(2)).sum(1)\n",
+                 {{"e", embed}}));
+    const auto data = std::make_shared<MemoryDataset>(sample_names(2),
+                                                      NamedTensors{{"ids", ids}, {"mask", mask}});
+    return Harness()
+        .model("model", model)
+        .dataset("data", data)
+        .run(*make<attribution::IntegratedGradients>(R"j({"target": "class(0)", "at": "e"})j"))
+        .at("attributions")
+        .tensors.at("attributions");
+  };
+  const at::Tensor expected = attributed(at::ones({2, 2}, at::kLong));
+  EXPECT_GT(expected.abs().max().item<float>(), 0.1F);
+  EXPECT_TRUE(at::allclose(attributed(at::ones({2, 2})), expected));
+}
+
+TEST(Pictures, AreOfTheInputThatTheHookPointSees) {
+  const at::Tensor left = at::rand({3, 3, 6, 6}), right = at::rand({3, 3, 6, 6});
+  const auto model = shared_model(
+      scripted("def forward(self, left, right):\n"
+               "  return (self.a.forward(left) - self.b.forward(right)).mean([2, 3])\n",
+               {{"a", scripted("def forward(self, x):\n  return x * 2\n")},
+                {"b", scripted("def forward(self, x):\n  return x * 3\n")}}));
+  const auto data = std::make_shared<MemoryDataset>(sample_names(3),
+                                                    NamedTensors{{"left", left}, {"right", right}});
+  data->mark_image("left");
+  data->mark_image("right");
+  const auto images = [&](const std::string& at) {
+    return Harness()
+        .model("model", model)
+        .dataset("data", data)
+        .run(*make<attribution::Saliency>(R"j({"target": "class(0)", "at": ")j" + at + "\"}"))
+        .at("attributions")
+        .tensors.at("images");
+  };
+  EXPECT_TRUE(images("a").equal(left));
+  EXPECT_TRUE(images("b").equal(right));
+  EXPECT_TRUE(images("input.right").equal(right));
+}
+
 /// A network that takes the mean of each channel.
 torch::jit::Module channel_means() {
   return scripted("def forward(self, x):\n  return x.mean([2, 3])\n");

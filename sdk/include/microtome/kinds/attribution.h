@@ -65,7 +65,7 @@ class AttributionStage : public StreamingStage<AttributionTotals>, public Attrib
  public:
   explicit AttributionStage(AttributionParams params) : common_(std::move(params)) {}
 
-  Plan plan(const PlanInputs& inputs) const override;
+  void plan(const PlanInputs& inputs, Plan& plan) const override;
   void batch(State& state, Chunk& chunk, Context& context) const override;
   void merge(State& earlier, State&& later) const override;
   void finish(State& state, Context& context) const override;

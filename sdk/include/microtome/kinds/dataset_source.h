@@ -18,7 +18,7 @@ class DatasetSource : public Stage {
   /// function of the parameters and the positions.
   virtual std::shared_ptr<const Dataset> open() const = 0;
 
-  Plan plan(const PlanInputs& inputs) const final;
+  void plan(const PlanInputs& inputs, Plan& plan) const final;
   void* capability(std::string_view id) override;
 };
 

@@ -39,15 +39,19 @@ class ScoreFunction {
   ScoreFunction(const Model& model, const NamedTensors& inputs, const HookPoint& at,
                 const TargetScore& target);
 
+  ScoreFunction(ScoreFunction&&) noexcept;
+  ScoreFunction& operator=(ScoreFunction&&) noexcept;
+  ~ScoreFunction();
+
   /// Ids of the N samples, for errors; without them a sample is named by its row.
-  void name_samples(std::vector<std::string> ids) { ids_ = std::move(ids); }
+  void name_samples(std::vector<std::string> ids);
 
   /// The value at the hook point on the samples themselves, N x ...
-  const at::Tensor& value() const { return value_; }
+  const at::Tensor& value() const;
   /// What its dimensions after N are.
-  const Axes& axes() const { return axes_; }
-  const TargetScore& target() const { return target_; }
-  const HookPoint& at() const { return at_; }
+  const Axes& axes() const;
+  const TargetScore& target() const;
+  const HookPoint& at() const;
 
   /// A run with `points` in place; what else `pass` asks for must come after them. Its edits come
   /// after this one.
@@ -112,15 +116,8 @@ class ScoreFunction {
   at::Tensor sum_of_gradients(const HookPoint& by, const at::Tensor& start, const at::Tensor& end,
                               const std::vector<QuadratureNode>& nodes, const at::Tensor& samples,
                               const std::function<void()>& check) const;
-  const Model* model_;
-  const NamedTensors* inputs_;
-  HookPoint at_;
-  at::Tensor value_;
-  Axes axes_;
-  std::shared_ptr<const Snapshot> snapshot_;  ///< at the hook point; none at an input
-  at::Tensor clean_scores_;                   ///< undefined when the first run did not give them
-  std::vector<std::string> ids_;
-  TargetScore target_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace microtome
