@@ -457,8 +457,9 @@ std::string BatchLayout::one_at_a_time() const {
       return "gives for a sample what depends on the samples beside it: " +
              (mixed_ < 0 ? std::string() : maker(mixed_) + " mixes them. ") +
              "An LSTM or an encoder that takes positions first, a softmax or a mean over dimension "
-             "0 do that. Mend the network (batch_first=True, another dimension), or run each "
-             "sample alone: runtime: {chunk: 1}";
+             "0, a branch or a clamp by the largest value of all do that. Mend the network "
+             "(batch_first=True, another dimension), or run each sample alone: runtime: {chunk: "
+             "1}";
     default:
       return {};
   }

@@ -231,7 +231,13 @@ class Opener {
       });
       const std::string problem = "the model can't run on samples as they are declared, " +
                                   describe_inputs(*open.model) + ": ";
-      if (!needs_real) throw Error(place_of_inputs(declaration), problem + *why);
+      const bool has_batch = std::any_of(inputs.begin(), inputs.end(), [](const PortInfo& port) {
+        return port.shape.size() > 2 && port.shape[0] == 1;
+      });
+      const std::string hint =
+          has_batch ? "; a size is that of one sample: is the 1 that it begins with one too many?"
+                    : "";
+      if (!needs_real) throw Error(place_of_inputs(declaration), problem + *why + hint);
       open.made_samples_failed = true;
     }
     open.canonical.set("input", params->input);

@@ -66,7 +66,7 @@ class StageContext final : public Context {
 
   /// The model at a port as this stage's plan runs it.
   const std::shared_ptr<const ProgramModel>& planned_model(const std::string& port);
-  /// Completes what was written. Throws `Error` where it is not what was planned.
+  /// Completes what was written. Throws `PlanBroken` where it is not what was planned.
   void finish_outputs();
 
  private:

@@ -359,7 +359,7 @@ void run_members(const RunEnvironment& run, std::vector<std::unique_ptr<Member>>
     if (member->failed) continue;
     try {
       member->context->finish_outputs();
-    } catch (const Error& error) {
+    } catch (const PlanBroken& error) {
       member->fail(std::make_exception_ptr(
           Error("the plugin \"" + member->stage->plugin +
                 "\" is wrong: the stage does not write what it planned: " + error.what())));

@@ -97,7 +97,11 @@ void ArtifactFolderWriter::finish(const OutputPlan& plan, std::optional<std::int
     tensors.set(name, std::move(said));
     written.tensors.push_back({name, stored.type, stored.shape, per_sample});
   }
-  check_output(plan, written, samples);
+  try {
+    check_output(plan, written, samples);
+  } catch (const Error& error) {
+    throw PlanBroken(error.what());
+  }
   Value description = Value::map();
   description.set("kind", kind_);
   description.set("metadata", metadata_);

@@ -13,6 +13,12 @@
 
 namespace microtome::host {
 
+/// An output is not what its plan says.
+class PlanBroken final : public Error {
+ public:
+  explicit PlanBroken(const std::string& message) : Error(message) {}
+};
+
 /// Writes an artifact as a folder: one safetensors file a tensor, ids, and `artifact.json` last.
 class ArtifactFolderWriter final : public ArtifactWriter {
  public:
@@ -31,7 +37,7 @@ class ArtifactFolderWriter final : public ArtifactWriter {
   void model(const ScriptModule& module) override;
 
   /// Completes the files, checks them against the plan (`check_output`) and writes `artifact.json`
-  /// with the size and hash of each.
+  /// with the size and hash of each. Throws `PlanBroken`, and `Error` where files can't be written.
   void finish(const OutputPlan& plan, std::optional<std::int64_t> samples);
 
  private:

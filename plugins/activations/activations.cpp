@@ -91,9 +91,13 @@ class Activations final : public StreamingStage<LayerAxes> {
       if (!info->shape.empty()) {
         try {
           const at::Tensor sample = at::zeros(info->shape, info->type);
-          const Selector axes{layer.selector.axes, {}};
-          const Rows rows =
-              pooled({select(sample, axes, info->axes), remaining_axes(info->axes, axes)});
+          const Selector parts{layer.selector.axes, {}};
+          at::Tensor value = select(sample, parts, info->axes);
+          // Along a direction there is one number in the channels' place.
+          if (layer.selector.direction)
+            value = value.select(
+                axis_dimension("c", remaining_axes(info->axes, parts), value.dim()), 0);
+          const Rows rows = pooled({value, remaining_axes(info->axes, layer.selector)});
           tensor.shape = rows.value.sizes().vec();
           tensor.axes = rows.axes;
           if (positions_.kind != Positions::Kind::all) {

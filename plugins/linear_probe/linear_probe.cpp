@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "microtome/class_numbers.h"
+#include "microtome/planned_rows.h"
 
 namespace linear_probe {
 
@@ -106,7 +107,8 @@ void LinearProbe::plan(const PlanInputs& inputs, Plan& plan) const {
   plan.outputs.push_back(
       {"metrics",
        kind::metrics,
-       {{"predicted", at::kLong, {-1}, true}, {"confusion", at::kLong, {-1, -1}, false}}});
+       {{"predicted", at::kLong, planned_rows(inputs, "activations", params_.layer), true},
+        {"confusion", at::kLong, {-1, -1}, false}}});
   plan.outputs.push_back(
       {"directions",
        kind::directions,

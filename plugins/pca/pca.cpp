@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "microtome/class_numbers.h"
+#include "microtome/planned_rows.h"
 
 namespace pca {
 
@@ -71,7 +72,10 @@ void PrincipalComponents::plan(const PlanInputs& inputs, Plan& plan) const {
                            {"mean", at::kFloat, {features}, false},
                            {"variance", at::kDouble, {k}, false},
                            {"explained_variance_ratio", at::kDouble, {k}, false}}});
-  plan.outputs.push_back({"projection", "projection", {{"projection", at::kFloat, {-1, k}, true}}});
+  std::vector<std::int64_t> projected = planned_rows(inputs, "activations", params_.layer);
+  if (!projected.empty()) projected.push_back(k);
+  plan.outputs.push_back(
+      {"projection", "projection", {{"projection", at::kFloat, std::move(projected), true}}});
 }
 
 Decomposition PrincipalComponents::decompose(const FeatureRows& features, const Rows& rows,

@@ -95,7 +95,9 @@ void TopActivations::plan(const PlanInputs& inputs, Plan& plan) const {
   }
   const DatasetInfo* data = inputs.dataset("data");
   if (data != nullptr && data->images() == nullptr)
-    inputs.problems().add({}, "the dataset \"" + data->name + "\" has no images to show");
+    inputs.problems().add({}, "the dataset \"" + data->name +
+                                  "\" has no images to show; fields of a tensor file are images by "
+                                  "convert: {FIELD: pixels}");
   const auto units = static_cast<std::int64_t>(params_.units.size());
   const std::int64_t side = params_.crop_size;
   plan.outputs.push_back({"samples",

@@ -4,6 +4,7 @@
 
 #include "microtome/error.h"
 #include "microtome/finite.h"
+#include "microtome/planned_rows.h"
 
 namespace microtome {
 namespace {
@@ -60,6 +61,26 @@ std::int64_t FeatureRows::planned(const PlanInputs& inputs, const std::string& p
     inputs.problems().add(error.location(), error.what());
   }
   return -1;
+}
+
+std::vector<std::int64_t> planned_rows(const PlanInputs& inputs, const std::string& port,
+                                       const std::string& layer) {
+  const OutputPlan* activations = inputs.artifact(port);
+  if (activations == nullptr) return {};
+  try {
+    const std::string name = FeatureRows::choose(activations->tensors, layer);
+    for (const TensorInfo& info : activations->tensors) {
+      if (info.name != name) continue;
+      if (info.shape.size() == 2) return {-1};
+      if (info.shape.size() != 3) return {};
+      const std::int64_t features =
+          has_axis("c", info.axes) ? axis_dimension("c", info.axes, 3) : 2;
+      return {-1, info.shape[static_cast<std::size_t>(3 - features)]};
+    }
+  } catch (const Error&) {
+    // `FeatureRows::planned` says it.
+  }
+  return {};
 }
 
 struct FeatureRows::Parts {
