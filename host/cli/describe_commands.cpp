@@ -284,7 +284,7 @@ ExitStatus schema_command(Catalog& catalog) {
 }
 
 ExitStatus doctor_command(const SearchPath& path, Catalog& catalog) {
-  // First of all, while there are no threads yet.
+  // Before anything starts a thread, as this forks.
   std::map<std::filesystem::path, std::string> broken;
   for (const PluginFile& plugin : catalog.plugins()) {
     if (plugin.refusal.empty()) broken[plugin.path] = why_broken(catalog, plugin);

@@ -10,7 +10,8 @@
 namespace microtome::host {
 namespace {
 
-constexpr int is_fine = 0, is_refused = 97;
+// Neither is a status that a plugin is likely to end the process with.
+constexpr int is_fine = 96, is_refused = 97;
 
 /// In the child: the reason goes into the pipe.
 [[noreturn]] void load_and_leave(Catalog& catalog, const PluginFile& plugin, int pipe) {

@@ -157,9 +157,10 @@ BatchLayout::BatchLayout(const ProgramIndex& index, const std::vector<at::Tensor
       failure_(given.failure_),
       mixed_(given.mixed_) {
   const at::NoGradGuard no_gradients;
+  // None that is made up: the network may refuse those.
   std::vector<at::Tensor> two;
   for (const at::Tensor& input : inputs)
-    two.push_back(holds_samples(input) ? three_rows(input).slice(0, 0, few) : input);
+    two.push_back(holds_samples(input) ? rows_given(input, few) : input);
   std::vector<c10::IValue> made(values_.size());  // all at once: no two have a memory by chance
   run_all(index, two, [&](ValueId id, const c10::IValue& value) {
     c10::IValue& first = made[static_cast<std::size_t>(id)];

@@ -85,7 +85,7 @@ at::Tensor Baselines::made(const AttributionInput& input, const HookPoint& at, s
     const HookPoint hook = parse_hook_point("input." + port.name);
     if (input.model.is_computed_from(at, hook)) pass.edits.push_back({hook, like_input});
   }
-  // Of tokens there is no zero, whatever other inputs there are: it is one of the value itself.
+  // Tokens have no zero, so the baseline is one of the value itself.
   if (pass.edits.empty()) return like_input(value);
   return input.model.run(inputs, pass).captured[0];
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "host/loader/catalog.h"
+#include "host/loader/probe.h"
 #include "tests/support/temporary_folder.h"
 
 namespace microtome::testing {
@@ -133,6 +134,17 @@ TEST(PluginLoader, RefusesParametersThatNobodyCanUnderstand) {
   EXPECT_THAT(refusal_in_loading("words_without_choices"),
               HasSubstr("parameter \"word\" of its stage type \"pixel_sum_0000\" is an "
                         "enumeration without words"));
+}
+
+TEST(PluginLoader, AProbeSaysWhichPluginCannotBeLoaded) {
+  const auto why = [](const std::string& name) {
+    auto catalog = catalog_of(fixture(name).parent_path());
+    return host::why_broken(catalog, catalog.plugins().at(0));
+  };
+  EXPECT_EQ(why("well_behaved"), "");
+  EXPECT_THAT(why("registration_throws"), HasSubstr("the description is broken"));
+  EXPECT_EQ(why("exits"), "it ends the program while it is loaded");
+  EXPECT_THAT(why("aborts"), HasSubstr("it kills the program while it is loaded (Aborted)"));
 }
 
 TEST(PluginLoader, AClashCostsTheClashingTypeAlone) {
